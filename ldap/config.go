@@ -1,0 +1,124 @@
+package ldap
+
+import (
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+)
+
+// Kind tells which family of directory a server belongs to, and so how a
+// person's identity is proven on it.
+type Kind string
+
+const (
+	// KindAuto asks the server's rootDSE at the first sign-in.
+	KindAuto Kind = ""
+
+	// KindAD is Active Directory or Samba AD: users bind with their own name
+	// (user@domain) and the entry is accepted only if its objectSid is in the
+	// rootDSE tokenGroups of that very connection.
+	KindAD Kind = "ad"
+
+	// KindGeneric is any other LDAP v3 directory: a service account searches
+	// the entry, then the user binds with the DN that was found.
+	KindGeneric Kind = "generic"
+)
+
+// Config is everything that is known about one directory before it is asked.
+// Its zero values mean the defaults named at each field.
+//
+// Printing a Config, by fmt or slog, leaves the password out.
+type Config struct {
+	// Label names the directory in records, logs and, on AD, is the DNS domain
+	// that bare user names are completed with. Required.
+	Label string
+
+	// Kind of the servers. Default: KindAuto
+	Kind Kind
+
+	// Servers are ldaps:// or ldap:// URLs, each with a host and an optional
+	// port and nothing else. At least one is required. They are tried in this
+	// order, a later one only when an earlier one failed before a user's
+	// password was sent to it.
+	Servers []string
+
+	// BindUser is the service account: on AD as user@domain or a DN, elsewhere
+	// a DN. Required for KindGeneric.
+	BindUser string
+
+	// BindPassword belongs to BindUser; they come together or not at all.
+	BindPassword string `json:"-"`
+
+	// BaseDN is where users are searched; nobody outside of it signs in.
+	// Default: defaultNamingContext of the server's rootDSE, or its only
+	// namingContexts value.
+	BaseDN string
+
+	// GroupBase is where group names of the configuration are looked up, and on
+	// KindGeneric the groups that list a member.
+	// Default: BaseDN
+	GroupBase string
+
+	// UserFilter finds one user's entry; {user} stands for the escaped name.
+	// Who does not match it does not sign in.
+	// Default on AD: (&(objectCategory=person)(objectClass=user)(|(sAMAccountName={user})(userPrincipalName={upn}))),
+	// where {upn} is the name that was bound with; elsewhere (uid={user}).
+	UserFilter string
+
+	// EmailAttribute is read as the e-mail address; "-" stands for none, and
+	// then the user principal name is taken. Default: mail
+	EmailAttribute string
+
+	// RootCAs verifies the servers' certificates. Default: the system's
+	RootCAs *x509.CertPool
+
+	// ServerName is the host name that certificates must carry.
+	// Default: the host of each server's URL
+	ServerName string
+
+	// StartTLS upgrades ldap:// connections before anything else is sent.
+	StartTLS bool
+
+	// InsecurePlaintext allows ldap:// without StartTLS to other hosts than
+	// the loopback ones, sending passwords readable over the network.
+	InsecurePlaintext bool
+
+	// Groups are the references that the configuration uses, each a SID, a DN
+	// or a name. What reads as a DN is one. See Directory.Group.
+	Groups []string
+
+	// Logger gets what an operator must act on. Never passwords. Required.
+	Logger *slog.Logger
+}
+
+// Format prints c without its password, whatever the verb: a Config ends up in
+// error texts and debug output sooner or later.
+func (c Config) Format(f fmt.State, _ rune) {
+	fmt.Fprintf(f, "{label %q kind %q servers %q bind %q base_dn %q group_base %q user_filter %q}",
+		c.Label, c.Kind, c.serversForPrint(), c.BindUser, c.BaseDN, c.GroupBase, c.UserFilter)
+}
+
+// LogValue is Format's form for slog.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("label", c.Label),
+		slog.String("kind", string(c.Kind)),
+		slog.Any("servers", c.serversForPrint()),
+		slog.String("bind", c.BindUser),
+		slog.String("base_dn", c.BaseDN),
+	)
+}
+
+func (c Config) serversForPrint() []string {
+	urls := make([]string, len(c.Servers))
+	for i, u := range c.Servers {
+		urls[i] = withoutUserinfo(u)
+	}
+	return urls
+}
+
+// Interface guards
+var (
+	_ fmt.Formatter  = Config{}
+	_ slog.LogValuer = Config{}
+)
