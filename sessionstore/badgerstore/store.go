@@ -1,0 +1,282 @@
+// Package badgerstore keeps sessions in a folder, with Badger. One process has
+// the folder at a time.
+package badgerstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyauth/caddy-ldap/sessionstore"
+)
+
+// Store is a sessionstore.Store in a folder. What it has acknowledged is on
+// the disk: creations, deletions and last-seen times survive a power cut.
+type Store struct {
+	db        *badger.DB
+	committer *committer
+	log       *slog.Logger
+
+	// open is held for reading by every call and for writing by Close: Badger
+	// must not be used once it is closed, and checks that on entry only.
+	open   sync.RWMutex
+	closed bool
+}
+
+// ErrInUse is a folder that another process, or another Store, has open.
+var ErrInUse = errors.New("in use by another process")
+
+// Open opens the sessions in folder dir, which is created, for this user alone,
+// if it is missing. A folder that other users can enter, that holds something
+// else or sessions of a newer format is refused and left as it is. Badger's
+// own messages go to log at debug, its warnings and errors at warn level; nil: nowhere.
+func Open(dir string, log *slog.Logger) (*Store, error) {
+	if err := prepareFolder(dir); err != nil {
+		return nil, err
+	}
+	if err := recoverFolder(dir); err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	db, err := badger.Open(options(dir, logger{log}))
+	switch {
+	case err != nil && strings.Contains(err.Error(), "Another process is using this Badger database"):
+		// Badger has no error value for it; a test watches the text.
+		return nil, fmt.Errorf("session folder %q is %w; if Caddy is running, use \"caddy reload\"", dir, ErrInUse)
+	case err != nil:
+		return nil, fmt.Errorf("opening session folder %q: %w", dir, err)
+	}
+	return &Store{db: db, committer: startCommitter(db), log: log}, nil
+}
+
+// Create stores a new session, the record of its user and the deletion of the
+// session that it replaces, all or nothing.
+func (s *Store) Create(ctx context.Context, key sessionstore.Key, session *sessionstore.Session, replaces *sessionstore.Key) error {
+	record, err := sessionstore.AppendSession(nil, key, session)
+	if err != nil {
+		return err
+	}
+	create := &operation{
+		size: len(record) + userRecordSize,
+		apply: func(txn *badger.Txn) error {
+			user, err := s.nextUserRecord(txn, session)
+			if err != nil {
+				return err
+			}
+			if replaces != nil {
+				if _, err := s.delete(txn, *replaces); err != nil {
+					return err
+				}
+			}
+			if err := txn.SetEntry(user); err != nil {
+				return err
+			}
+			return txn.SetEntry(sessionEntry(key, record, expiry(session, session.Created), session))
+		},
+	}
+	return s.commit(ctx, "storing session", create)
+}
+
+// Get returns the session under key and when it was last seen.
+func (s *Store) Get(ctx context.Context, key sessionstore.Key) (session *sessionstore.Session, lastSeen time.Time, ok bool, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		b, err := value(txn, sessionKey(key))
+		if err != nil || b == nil {
+			return err
+		}
+		if session, err = sessionstore.DecodeSession(b, key); err != nil {
+			return err
+		}
+		lastSeen = session.Created
+		if b, err = value(txn, seenKey(key)); err != nil {
+			return err
+		}
+		if b != nil {
+			seen, err := decodeSeen(b, key)
+			if err != nil {
+				return err
+			}
+			if seen.After(lastSeen) {
+				lastSeen = seen
+			}
+		}
+		ok = true
+		return nil
+	})
+	if err != nil {
+		return nil, time.Time{}, false, fmt.Errorf("reading session: %w", err)
+	}
+	return session, lastSeen, ok, nil
+}
+
+// Touch stores last-seen times of sessions that are there.
+func (s *Store) Touch(ctx context.Context, touches []sessionstore.Touch) error {
+	operations := make([]*operation, len(touches))
+	for i, t := range touches {
+		operations[i] = &operation{size: touchSize, apply: func(txn *badger.Txn) error { return touch(txn, t) }}
+	}
+	for len(operations) > 0 {
+		n := min(len(operations), maxOperations)
+		if err := s.commit(ctx, "storing last-seen times", operations[:n]...); err != nil {
+			return err
+		}
+		operations = operations[n:]
+	}
+	return nil
+}
+
+// Delete removes the session under key.
+func (s *Store) Delete(ctx context.Context, key sessionstore.Key) (ok bool, err error) {
+	var found bool
+	err = s.commit(ctx, "deleting session", &operation{
+		size: touchSize,
+		apply: func(txn *badger.Txn) (err error) {
+			found, err = s.delete(txn, key)
+			return err
+		},
+	})
+	// After an error found may still be written to.
+	if err != nil {
+		return false, err
+	}
+	return found, nil
+}
+
+// User returns a user's record.
+func (s *Store) User(ctx context.Context, directory, id string) (record sessionstore.UserRecord, ok bool, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		b, err := value(txn, userKey(directory, id))
+		if err != nil || b == nil {
+			return err
+		}
+		record, err = sessionstore.DecodeUserRecord(b, directory, id)
+		ok = err == nil
+		return err
+	})
+	if err != nil {
+		return sessionstore.UserRecord{}, false, fmt.Errorf("reading user record: %w", err)
+	}
+	return record, ok, nil
+}
+
+// Close waits for the calls under way, commits what they left and closes the
+// folder.
+func (s *Store) Close() error {
+	s.open.Lock()
+	defer s.open.Unlock()
+	if s.closed {
+		return sessionstore.ErrClosed
+	}
+	s.closed = true
+	s.committer.stop()
+	if err := s.db.Close(); err != nil {
+		return fmt.Errorf("closing session folder %q: %w", s.db.Opts().Dir, err)
+	}
+	return nil
+}
+
+// view reads within one snapshot.
+func (s *Store) view(ctx context.Context, read func(*badger.Txn) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.open.RLock()
+	defer s.open.RUnlock()
+	if s.closed {
+		return sessionstore.ErrClosed
+	}
+	return s.db.View(read)
+}
+
+// commit has operations done and waits until they are on the disk.
+func (s *Store) commit(ctx context.Context, doing string, operations ...*operation) error {
+	s.open.RLock()
+	defer s.open.RUnlock()
+	err := sessionstore.ErrClosed
+	if !s.closed {
+		err = s.committer.do(ctx, operations)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}
+
+// delete removes the session and its last-seen time. A missing one costs no
+// write, as anybody can ask for it; but once a write has failed, what is
+// missing here may still be on the disk.
+func (s *Store) delete(txn *badger.Txn, key sessionstore.Key) (ok bool, err error) {
+	item, err := get(txn, sessionKey(key))
+	if err != nil {
+		return false, err
+	}
+	if item == nil && !s.committer.doubt {
+		return false, nil
+	}
+	if err := txn.Delete(sessionKey(key)); err != nil {
+		return false, err
+	}
+	return item != nil, txn.Delete(seenKey(key))
+}
+
+// nextUserRecord is the user's record after the sign-in. One that cannot be
+// read begins anew: it is a memory of past sign-ins, and no reason to refuse
+// this one.
+func (s *Store) nextUserRecord(txn *badger.Txn, session *sessionstore.Session) (*badger.Entry, error) {
+	u := &session.User
+	b, err := value(txn, userKey(u.Directory, u.ID))
+	if err != nil {
+		return nil, err
+	}
+	var record sessionstore.UserRecord
+	if b != nil {
+		if record, err = sessionstore.DecodeUserRecord(b, u.Directory, u.ID); err != nil {
+			s.log.Warn("user record cannot be read and begins anew", "directory", u.Directory, "error", err)
+		}
+	}
+	record = record.SignedIn(session)
+	if b, err = sessionstore.AppendUserRecord(nil, &record); err != nil {
+		return nil, err
+	}
+	return badger.NewEntry(userKey(u.Directory, u.ID), b), nil
+}
+
+// get returns the item of key, nil if there is none.
+func get(txn *badger.Txn, key []byte) (*badger.Item, error) {
+	item, err := txn.Get(key)
+	switch {
+	case errors.Is(err, badger.ErrKeyNotFound):
+		return nil, nil
+	case err != nil:
+		// Badger quotes the key in its message.
+		return nil, errors.New(strings.ReplaceAll(err.Error(), strconv.Quote(string(key)), "(key)"))
+	}
+	return item, nil
+}
+
+// value returns a copy of the value of key, nil if there is none.
+func value(txn *badger.Txn, key []byte) ([]byte, error) {
+	item, err := get(txn, key)
+	if err != nil || item == nil {
+		return nil, err
+	}
+	b, err := item.ValueCopy(nil)
+	if err != nil {
+		return nil, err
+	}
+	if b == nil {
+		b = []byte{}
+	}
+	return b, nil
+}
+
+var _ sessionstore.Store = (*Store)(nil)

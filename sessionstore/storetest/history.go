@@ -1,0 +1,186 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddyauth/caddy-ldap/sessionstore"
+)
+
+// model is what is known of one session, from outside, while others work on
+// it: what was begun and what was acknowledged.
+type model struct {
+	key     sessionstore.Key
+	session *sessionstore.Session
+
+	created, deleteBegun, deleted atomic.Bool
+	seen                          atomic.Int64 // newest acknowledged, nanoseconds
+	begun                         atomic.Int64 // newest that was begun
+}
+
+// get reads the session and checks the answer against everything that was
+// certain from before the call to after it.
+func (m *model) get(ctx context.Context, store sessionstore.Store) error {
+	created, deleted, seen := m.created.Load(), m.deleted.Load(), m.seen.Load()
+	s, lastSeen, ok, err := store.Get(ctx, m.key)
+	deleteBegun, begun := m.deleteBegun.Load(), m.begun.Load()
+	switch {
+	case err != nil:
+		return err
+	case ok && deleted:
+		return fmt.Errorf("session %s was read after its deletion was acknowledged", m.session.ID)
+	case !ok && created && !deleteBegun:
+		return fmt.Errorf("session %s is gone, and nobody deleted it", m.session.ID)
+	case ok && s.ID != m.session.ID:
+		return fmt.Errorf("session %s was read as %s", m.session.ID, s.ID)
+	case ok && lastSeen.UnixNano() < seen:
+		return fmt.Errorf("session %s lost an acknowledged touch", m.session.ID)
+	case ok && lastSeen.UnixNano() > max(begun, m.session.Created.UnixNano()):
+		return fmt.Errorf("session %s was seen at a time when nobody touched it", m.session.ID)
+	}
+	return nil
+}
+
+func (m *model) create(ctx context.Context, store sessionstore.Store, replaces *model) error {
+	var old *sessionstore.Key
+	if replaces != nil {
+		old = &replaces.key
+		replaces.deleteBegun.Store(true)
+	}
+	if err := store.Create(ctx, m.key, m.session, old); err != nil {
+		return err
+	}
+	m.created.Store(true)
+	if replaces != nil {
+		replaces.deleted.Store(true)
+	}
+	return nil
+}
+
+func (m *model) touch(ctx context.Context, store sessionstore.Store, seen int64) error {
+	raise(&m.begun, seen)
+	err := store.Touch(ctx, []sessionstore.Touch{{Key: m.key, Seen: time.Unix(0, seen).UTC()}})
+	if err == nil {
+		raise(&m.seen, seen)
+	}
+	return err
+}
+
+func (m *model) delete(ctx context.Context, store sessionstore.Store) error {
+	m.deleteBegun.Store(true)
+	_, err := store.Delete(ctx, m.key)
+	if err == nil {
+		m.deleted.Store(true)
+	}
+	return err
+}
+
+func raise(v *atomic.Int64, n int64) {
+	for old := v.Load(); old < n && !v.CompareAndSwap(old, n); old = v.Load() {
+	}
+}
+
+// history lets several workers sign in, touch, replace, delete and read the
+// same sessions at once, some calls cancelled on the way, and restarts twice.
+func history(t *testing.T, b *bench) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	const workers, steps = 8, 250
+	var mu sync.Mutex
+	var models []*model
+	pick := func(r *rand.Rand) *model {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(models) == 0 {
+			return nil
+		}
+		// Most of them recent, so that workers meet.
+		n := len(models)
+		return models[n-1-r.IntN(min(n, 12))]
+	}
+	step := func(r *rand.Rand) error {
+		ctx, cancel := t.Context(), context.CancelFunc(func() {})
+		if r.IntN(10) == 0 {
+			ctx, cancel = context.WithTimeout(ctx, time.Duration(r.IntN(1000))*time.Microsecond)
+		}
+		defer cancel()
+		m := pick(r)
+		what := r.IntN(100)
+		if m == nil || what < 15 {
+			fresh := &model{key: NewKey(), session: NewSession(fmt.Sprint(r.IntN(5)))}
+			if what%3 != 0 {
+				m = nil
+			}
+			err := fresh.create(ctx, b, m)
+			if err == nil {
+				mu.Lock()
+				models = append(models, fresh)
+				mu.Unlock()
+			}
+			return err
+		}
+		switch {
+		case what < 35:
+			return m.touch(ctx, b, m.session.Created.UnixNano()+r.Int64N(int64(time.Hour)))
+		case what < 45:
+			return m.delete(ctx, b)
+		default:
+			return m.get(ctx, b)
+		}
+	}
+	for round := range 3 {
+		var wg sync.WaitGroup
+		for w := range workers {
+			r := rand.New(rand.NewPCG(seed, uint64(round*workers+w)))
+			wg.Go(func() {
+				for range steps {
+					err := step(r)
+					if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		b.reopen()
+		for _, m := range models {
+			if err := m.get(t.Context(), b); err != nil {
+				t.Errorf("after a restart: %v", err)
+			}
+		}
+	}
+}
+
+// closedUnderLoad closes the store while it is in use.
+func closedUnderLoad(t *testing.T, b *bench) {
+	store := b.Store
+	var begun, wg sync.WaitGroup
+	begun.Add(8)
+	for w := range 8 {
+		wg.Go(func() {
+			m := &model{key: NewKey(), session: NewSession(fmt.Sprint(w))}
+			err := m.create(t.Context(), store, nil)
+			begun.Done()
+			for i := int64(1); err == nil; i++ {
+				if err = m.get(t.Context(), store); err == nil {
+					err = m.touch(t.Context(), store, m.session.Created.UnixNano()+i)
+				}
+			}
+			if !errors.Is(err, sessionstore.ErrClosed) {
+				t.Errorf("error %v, want ErrClosed", err)
+			}
+		})
+	}
+	begun.Wait()
+	if err := store.Close(); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	wg.Wait()
+}
