@@ -1,0 +1,578 @@
+package caddyauth
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddyauth/caddy-ldap/sessionstore"
+)
+
+func init() {
+	httpcaddyfile.RegisterGlobalOption("ldap_auth", parseApp)
+	httpcaddyfile.RegisterDirective("ldap_login", parseLogin)
+	httpcaddyfile.RegisterDirective("require_session", parseRequire)
+
+	// Before header, so before redir, rewrite and try_files: nothing of a
+	// site, not even its headers, runs for a request that is refused. The one
+	// registered last stands nearest to header.
+	httpcaddyfile.RegisterDirectiveOrder("ldap_login", httpcaddyfile.Before, "header")
+	httpcaddyfile.RegisterDirectiveOrder("require_session", httpcaddyfile.Before, "header")
+}
+
+// parseApp reads the global option. Syntax:
+//
+//	ldap_auth [<domain>] {
+//		directory <label> [ad|generic] {
+//			servers         <url>...
+//			bind            <user> <password>
+//			base_dn         <dn>
+//			group_base      <dn>
+//			user_filter     <filter>
+//			email_attribute <attribute>
+//			ca_file         <pem>
+//			server_name     <host>
+//			start_tls
+//			insecure_plaintext
+//			password_url    <url>
+//		}
+//		sessions {
+//			idle_timeout     <duration>
+//			absolute_timeout <duration>|off
+//			browser_close
+//			cookie_name      <name>
+//			cookie_prefix    __Host-|__Secure-
+//			same_site        lax|strict|none
+//			storage          badger [<folder>]
+//		}
+//		trusted_origins <origin>...
+//		trusted_ips     <cidr>...|private_ranges
+//		csrf            token|origin|insecure_off
+//		insecure_http
+//	}
+//
+// A domain alone is a directory of that label.
+func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
+	if existing != nil {
+		d.Next() // the error is about this option
+		return nil, d.Err("ldap_auth is configured already: one block holds everything")
+	}
+	app := new(App)
+	if err := app.UnmarshalCaddyfile(d); err != nil {
+		return nil, err
+	}
+	return httpcaddyfile.App{Name: "ldap_auth", Value: caddyconfig.JSON(app, nil)}, nil
+}
+
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler; parseApp has the syntax.
+func (app *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume option name
+	var domain *Directory
+	if d.NextArg() {
+		domain = &Directory{Label: d.Val()}
+		app.Directories = append(app.Directories, domain)
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	err := eachOption(d, 0, func(option string) (err error) {
+		switch option {
+		case "directory":
+			directory := new(Directory)
+			if err := directory.unmarshalCaddyfile(d); err != nil {
+				return err
+			}
+			if domain != nil {
+				if directory.Label != domain.Label {
+					return d.Errf("directory %s: the domain %s beside ldap_auth names a directory of its own: only one is supported", directory.Label, domain.Label)
+				}
+				app.Directories = app.Directories[:0]
+				domain = nil
+			}
+			app.Directories = append(app.Directories, directory)
+			if len(app.Directories) > 1 {
+				return d.Errf("directory %s: only one directory is supported", directory.Label)
+			}
+		case "sessions":
+			if err := app.Sessions.unmarshalCaddyfile(d); err != nil {
+				return err
+			}
+		default:
+			if err := app.Policy.unmarshalOption(d); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, "directory")
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(app.Directories) == 0:
+		return d.Err("ldap_auth needs a directory")
+	case len(app.Directories[0].Servers) == 0:
+		return d.Errf("directory %[1]s: servers is missing: name at least one, as in: servers ldaps://dc1.%[1]s", app.Directories[0].Label)
+	}
+	return nil
+}
+
+func (dir *Directory) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if !d.NextArg() {
+		return d.Err("directory needs a label")
+	}
+	dir.Label = d.Val()
+	if d.NextArg() {
+		dir.Kind = d.Val()
+		if dir.Kind != "ad" && dir.Kind != "generic" {
+			return d.Errf("directory %s: unknown kind %q: use ad or generic, or leave it out", dir.Label, dir.Kind)
+		}
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	return eachOption(d, d.Nesting(), func(option string) (err error) {
+		switch option {
+		case "servers":
+			dir.Servers, err = list(d)
+		case "bind":
+			if !d.AllArgs(&dir.BindUser, &dir.BindPassword) {
+				return d.Err("bind needs a user and a password")
+			}
+			if dir.BindUser == "" || dir.BindPassword == "" {
+				return d.Err("bind: the user and the password must not be empty")
+			}
+		case "base_dn":
+			dir.BaseDN, err = one(d)
+		case "group_base":
+			dir.GroupBase, err = one(d)
+		case "user_filter":
+			dir.UserFilter, err = one(d)
+		case "email_attribute":
+			var attribute string
+			if !d.AllArgs(&attribute) {
+				return d.ArgErr()
+			}
+			dir.EmailAttribute = &attribute
+		case "ca_file":
+			dir.CAFile, err = one(d)
+		case "server_name":
+			dir.ServerName, err = one(d)
+		case "start_tls":
+			dir.StartTLS, err = flag(d)
+		case "insecure_plaintext":
+			dir.InsecurePlaintext, err = flag(d)
+		case "password_url":
+			dir.PasswordURL, err = one(d)
+		default:
+			return d.Errf("directory %s: unrecognized subdirective: %s", dir.Label, option)
+		}
+		return err
+	})
+}
+
+func (s *Sessions) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	err := eachOption(d, d.Nesting(), func(option string) (err error) {
+		switch option {
+		case "idle_timeout":
+			s.IdleTimeout, err = duration(d)
+		case "absolute_timeout":
+			var text string
+			if text, err = one(d); err != nil {
+				return err
+			}
+			off := caddy.Duration(0)
+			s.AbsoluteTimeout = &off
+			if text != "off" {
+				*s.AbsoluteTimeout, err = parseDuration(d, text)
+			}
+		case "browser_close":
+			s.BrowserClose, err = flag(d)
+		case "cookie_name":
+			s.CookieName, err = one(d)
+		case "cookie_prefix":
+			s.CookiePrefix, err = one(d)
+		case "same_site":
+			s.SameSite, err = one(d)
+		case "storage":
+			if !d.NextArg() {
+				return d.Err("storage needs the name of a storage module, as in: storage badger")
+			}
+			name := d.Val()
+			unmarshaler, err := caddyfile.UnmarshalModule(d, "ldap_auth.storage."+name)
+			if err != nil {
+				return err
+			}
+			s.StorageRaw = caddyconfig.JSONModuleObject(unmarshaler, "module", name, nil)
+		default:
+			return d.Errf("sessions: unrecognized subdirective: %s", option)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := s.compileCookies(sessionstore.Limits{}); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// UnmarshalCaddyfile reads the storage module. Syntax:
+//
+//	badger [<folder>]
+func (b *Badger) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume module name
+	if d.NextArg() {
+		if b.Folder = d.Val(); b.Folder == "" {
+			return d.Err("storage badger: the folder's name is empty")
+		}
+	}
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	if d.NextBlock(d.Nesting()) {
+		return d.Errf("storage badger: unrecognized subdirective: %s", d.Val())
+	}
+	return nil
+}
+
+// parseLogin reads the directive. Syntax:
+//
+//	ldap_login {
+//		page    <path>
+//		api     <path>
+//		logout  <path>
+//		session <path>
+//		home    <path>
+//		trusted_origins <origin>...
+//		trusted_ips     <cidr>...|private_ranges
+//		csrf            token|origin|insecure_off
+//		insecure_http
+//	}
+func parseLogin(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	login := new(LDAPLogin)
+	return parseHandler(h, login, &login.Policy)
+}
+
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler; parseLogin has the
+// syntax.
+func (l *LDAPLogin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	err := eachOption(d, 0, func(option string) (err error) {
+		switch option {
+		case "page":
+			l.Page, err = one(d)
+		case "api":
+			l.API, err = one(d)
+		case "logout":
+			l.Logout, err = one(d)
+		case "session":
+			l.Session, err = one(d)
+		case "home":
+			l.Home, err = one(d)
+		default:
+			err = l.Policy.unmarshalOption(d)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := l.compilePaths(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// parseRequire reads the directive. Syntax:
+//
+//	require_session [<matcher>] [<group>...] {
+//		public  <path>...
+//		require <path> <group>...
+//		identity_headers off|<user> <name> <email> <groups>
+//		forward_groups <group>...
+//		directories <label>...
+//		trusted_origins <origin>...
+//		trusted_ips     <cidr>...|private_ranges
+//		csrf            token|origin|insecure_off
+//		insecure_http
+//	}
+//
+// The matcher may use host, client_ip, remote_ip and not of these. A first
+// argument that begins with / or @, or is *, is always the matcher.
+func parseRequire(h httpcaddyfile.Helper) ([]httpcaddyfile.ConfigValue, error) {
+	gate := new(RequireSession)
+	return parseHandler(h, gate, &gate.Policy)
+}
+
+// UnmarshalCaddyfile implements caddyfile.Unmarshaler; parseRequire has the
+// syntax.
+func (g *RequireSession) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume directive name
+	if groups := d.RemainingArgs(); len(groups) > 0 {
+		g.Groups = groups
+	}
+	if _, err := compileGroupLine(g.Groups); err != nil {
+		return d.WrapErr(err)
+	}
+	return eachOption(d, 0, func(option string) (err error) {
+		switch option {
+		case "public":
+			var paths []string
+			if paths, err = list(d); err != nil {
+				return err
+			}
+			g.Public = append(g.Public, paths...)
+			if _, err := compilePathRules(paths, nil); err != nil {
+				return d.WrapErr(err)
+			}
+		case "require":
+			args := d.RemainingArgs()
+			if len(args) < 2 {
+				return d.Err("require needs a path and at least one group")
+			}
+			line := PathRequirement{Path: args[0], Groups: args[1:]}
+			g.Require = append(g.Require, line)
+			if _, err := compilePathRules(nil, []PathRequirement{line}); err != nil {
+				return d.WrapErr(err)
+			}
+		case "identity_headers":
+			args := d.RemainingArgs()
+			switch {
+			case len(args) == 1 && args[0] == "off":
+				g.IdentityHeaders = &IdentityHeaders{Off: true}
+			case len(args) == 4:
+				g.IdentityHeaders = &IdentityHeaders{User: args[0], Name: args[1], Email: args[2], Groups: args[3]}
+			default:
+				return d.Err("identity_headers needs off, or the four header names of user, name, e-mail and groups")
+			}
+			if _, err := g.IdentityHeaders.compile(); err != nil {
+				return d.WrapErr(err)
+			}
+		case "forward_groups":
+			g.ForwardGroups, err = list(d)
+		case "directories":
+			g.Directories, err = list(d)
+		default:
+			err = g.Policy.unmarshalOption(d)
+		}
+		return err
+	}, "public", "require")
+}
+
+// UnmarshalCaddyfile reads the matcher. Syntax:
+//
+//	session_group <group>...
+func (m *SessionGroup) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	for d.Next() {
+		groups, err := list(d)
+		if err != nil {
+			return err
+		}
+		m.Groups = append(m.Groups, groups...)
+		if d.NextBlock(0) {
+			return d.Errf("session_group: unrecognized subdirective: %s", d.Val())
+		}
+	}
+	return nil
+}
+
+// unmarshalOption reads one line of the policy.
+func (p *Policy) unmarshalOption(d *caddyfile.Dispenser) error {
+	option := d.Val()
+	var err error
+	switch option {
+	case "trusted_origins":
+		p.TrustedOrigins, err = list(d)
+	case "trusted_ips":
+		p.TrustedIPs, err = list(d)
+	case "csrf":
+		p.CSRF, err = one(d)
+	case "insecure_http":
+		p.InsecureHTTP, err = flag(d)
+	default:
+		return d.Errf("unrecognized subdirective: %s", option)
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := p.compile(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// parseHandler reads one of the two directives and makes its route.
+func parseHandler[H interface {
+	caddyfile.Unmarshaler
+	caddyhttp.MiddlewareHandler
+}](h httpcaddyfile.Helper, handler H, own *Policy) ([]httpcaddyfile.ConfigValue, error) {
+	h.Next() // consume directive name
+	directive := h.Val()
+	here := *h.Dispenser // stays at the directive, which later errors are about
+	app, ok := h.Option("ldap_auth").(httpcaddyfile.App)
+	if !ok {
+		return nil, h.Errf("%s needs the ldap_auth global option", directive)
+	}
+	if directive == "ldap_login" && h.CountRemainingArgs() > 0 {
+		return nil, h.Err("ldap_login takes no matcher: what it missed would find the default sign-in routes of require_session, without the options of this one")
+	}
+	matchers, err := h.ExtractMatcherSet()
+	if err != nil {
+		return nil, here.Errf("%s: reading the matcher: %w (a group that is spelled like one needs a * before it)", directive, err)
+	}
+	if directive == "require_session" {
+		if name := forbiddenMatcher(matchers); name != "" {
+			return nil, here.Errf("require_session: the matcher %s lets other spellings of a request past the gate: guard the whole site, and open or close paths with public and require", name)
+		}
+	}
+	if err := handler.UnmarshalCaddyfile(h.Dispenser); err != nil {
+		return nil, err
+	}
+	shared := new(Policy)
+	if err := json.Unmarshal(app.Value, &struct{ *Policy }{shared}); err != nil {
+		return nil, here.Errf("reading the ldap_auth global option: %w", err)
+	}
+	if own.over(*shared).TrustedIPs != nil && trustsProxiesLoosely(h.Option("servers")) {
+		return nil, here.Errf("%s: trusted_ips beside trusted_proxies without trusted_proxies_strict lets clients choose their own address: add trusted_proxies_strict to the servers global option", directive)
+	}
+	return h.NewRoute(matchers, handler), nil
+}
+
+// forbiddenMatcher returns the first matcher of a set that depends on how a
+// request is spelled, "" for none.
+func forbiddenMatcher(set caddy.ModuleMap) string {
+	for name, raw := range set {
+		switch name {
+		case "host", "client_ip", "remote_ip":
+		case "not":
+			var sets []caddy.ModuleMap
+			if err := json.Unmarshal(raw, &sets); err != nil {
+				return name
+			}
+			for _, inner := range sets {
+				if forbidden := forbiddenMatcher(inner); forbidden != "" {
+					return forbidden
+				}
+			}
+		default:
+			return name
+		}
+	}
+	return ""
+}
+
+// trustsProxiesLoosely looks for trusted_proxies without strict in the servers
+// global option, whose type is not exported.
+func trustsProxiesLoosely(servers any) bool {
+	blocks := reflect.ValueOf(servers)
+	if blocks.Kind() != reflect.Slice {
+		return false
+	}
+	for i := range blocks.Len() {
+		block := blocks.Index(i)
+		if block.Kind() != reflect.Struct {
+			continue
+		}
+		proxies, strict := block.FieldByName("TrustedProxiesRaw"), block.FieldByName("TrustedProxiesStrict")
+		if proxies.IsValid() && strict.IsValid() && proxies.Len() > 0 && strict.Int() <= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// eachOption calls read for each line of a block. An option may stand once,
+// unless it is one of the repeatable ones.
+func eachOption(d *caddyfile.Dispenser, nesting int, read func(option string) error, repeatable ...string) error {
+	seen := make(map[string]bool)
+	for d.NextBlock(nesting) {
+		option := d.Val()
+		if seen[option] && !slices.Contains(repeatable, option) {
+			return d.Errf("%s is set already in this block", option)
+		}
+		seen[option] = true
+		if err := read(option); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// list reads one argument or more, none of them empty.
+func list(d *caddyfile.Dispenser) ([]string, error) {
+	option, args := d.Val(), d.RemainingArgs()
+	if len(args) == 0 {
+		return nil, d.Errf("%s needs at least one argument: an empty list would mean the option is off", option)
+	}
+	for _, arg := range args {
+		if strings.TrimSpace(arg) == "" {
+			return nil, d.Errf("%s: an argument is empty", option)
+		}
+	}
+	return args, nil
+}
+
+// one reads exactly one argument that is not empty.
+func one(d *caddyfile.Dispenser) (string, error) {
+	option := d.Val()
+	var value string
+	if !d.AllArgs(&value) {
+		return "", d.Errf("%s needs exactly one argument", option)
+	}
+	if value == "" {
+		return "", d.Errf("%s: the argument is empty", option)
+	}
+	return value, nil
+}
+
+// flag reads an option without arguments.
+func flag(d *caddyfile.Dispenser) (bool, error) {
+	option := d.Val()
+	if d.NextArg() {
+		return false, d.Errf("%s takes no argument, got %q", option, d.Val())
+	}
+	return true, nil
+}
+
+func duration(d *caddyfile.Dispenser) (caddy.Duration, error) {
+	text, err := one(d)
+	if err != nil {
+		return 0, err
+	}
+	return parseDuration(d, text)
+}
+
+func parseDuration(d *caddyfile.Dispenser, text string) (caddy.Duration, error) {
+	value, err := caddy.ParseDuration(text)
+	if err != nil {
+		return 0, d.Errf("invalid duration %q: %v", text, err)
+	}
+	if value < time.Second {
+		return 0, d.Errf("duration %q is less than 1s", text)
+	}
+	return caddy.Duration(value), nil
+}
+
+// Interface guards
+var (
+	_ caddyfile.Unmarshaler = (*App)(nil)
+	_ caddyfile.Unmarshaler = (*Badger)(nil)
+	_ caddyfile.Unmarshaler = (*LDAPLogin)(nil)
+	_ caddyfile.Unmarshaler = (*RequireSession)(nil)
+	_ caddyfile.Unmarshaler = (*SessionGroup)(nil)
+)

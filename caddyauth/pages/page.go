@@ -1,0 +1,137 @@
+// Package pages writes the HTML pages of the sign-in: one layout, one inline
+// style sheet, no script, no further request, in Spanish, English, Portuguese,
+// French and German.
+//
+// Names that a person typed or the directory supplied are only ever text. A
+// page shows nothing of the request but the next address, which the caller has
+// validated: not its path, not its Referer, not its cookies.
+package pages
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Kind says which page to write. Its value names the page's template, and its
+// title in the catalogue.
+type Kind string
+
+const (
+	// SignIn is the form for name and password, with an alert if Code is set.
+	SignIn Kind = "sign_in"
+	// SignedIn is the sign-in address seen with a live session: who is signed
+	// in, the link to go on, the sign-out button, and the form to switch user.
+	SignedIn Kind = "signed_in"
+	// SignedOut confirms a sign-out.
+	SignedOut Kind = "signed_out"
+	// Forbidden is a 403: group_required, csrf_failed, origin_not_trusted,
+	// ip_not_allowed or path_ambiguous.
+	Forbidden Kind = "forbidden"
+	// HTTPSRequired refuses a sign-in over plain HTTP. It has no form, so that
+	// nobody types a password into it.
+	HTTPSRequired Kind = "https_required"
+	// Unavailable is a 503: directory_unavailable or store_unavailable.
+	Unavailable Kind = "unavailable"
+	// Refused is every other refusal of a navigation: method_not_allowed,
+	// body_too_large, unsupported_media_type, invalid_json, or
+	// authentication_required for a form that was sent without a session.
+	Refused Kind = "refused"
+)
+
+// kinds returns every page there is.
+func kinds() []Kind {
+	return []Kind{SignIn, SignedIn, SignedOut, Forbidden, HTTPSRequired, Unavailable, Refused}
+}
+
+// Page is what a page shows.
+type Page struct {
+	Kind Kind
+
+	// Code is the reason, by the codes of the JSON refusals
+	// (invalid_credentials, csrf_failed, ...). Empty on SignIn and SignedIn
+	// means no error. A code without a text of its own gets the general one.
+	Code string
+
+	// SignInPath is where the sign-in form posts to and where the links to it
+	// lead. Empty leaves both out. It is a path without query.
+	SignInPath string
+
+	// LogoutPath is where the sign-out button posts to. Empty leaves it out.
+	LogoutPath string
+
+	// CSRFToken is the value of csrfmiddlewaretoken in every form. Empty leaves
+	// the field out.
+	CSRFToken string
+
+	// Next is where to go on to: the next address or, without one, the home
+	// address. A path, or an absolute http or https address of a trusted origin,
+	// whose origin then joins form-action. The caller has validated it; nothing
+	// here decides whether an address is trusted. Empty, or more than 4 KiB: the
+	// page carries none.
+	Next string
+
+	// Username is the name as it was typed, kept in the form after an error.
+	// What cannot be a user name (over 256 bytes, control characters, not UTF-8)
+	// is dropped, not cut: a cut name would be another one.
+	Username string
+
+	// PasswordURL is where people change or reset their password, linked below
+	// the form. Empty leaves the link out. It comes from the configuration.
+	PasswordURL string
+
+	// User is the Username of the live session; empty means no session.
+	User string
+
+	// DisplayName is the full name of the session's user, if known.
+	DisplayName string
+}
+
+const (
+	maxNext     = 4096 // bytes
+	maxUsername = 256  // bytes; the form's maxlength
+	maxShown    = 128  // runes of a directory's name
+)
+
+// bounded returns the page with every text from outside cut to a size and
+// content that a page can carry.
+func (p Page) bounded() Page {
+	if len(p.Next) > maxNext {
+		p.Next = ""
+	}
+	if !keepable(p.Username) {
+		p.Username = ""
+	}
+	p.User = shown(p.User)
+	p.DisplayName = shown(p.DisplayName)
+	if p.DisplayName == p.User {
+		p.DisplayName = ""
+	}
+	return p
+}
+
+func keepable(name string) bool {
+	return len(name) <= maxUsername && utf8.ValidString(name) && strings.IndexFunc(name, unicode.IsControl) < 0
+}
+
+// shown makes a directory's name safe to stand within a sentence. The <bdi>
+// around it isolates right-to-left text, but a name that closes the isolate
+// itself and opens an override would turn the rest of the sentence around: the
+// embedding, override and isolate marks become U+FFFD, as do controls. The
+// direction marks that Arabic and Hebrew names do use stay.
+func shown(name string) string {
+	runes := 0
+	for i := range name {
+		if runes == maxShown {
+			name = name[:i] + "…"
+			break
+		}
+		runes++
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r >= '\u202A' && r <= '\u202E' || r >= '\u2066' && r <= '\u2069' {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, name)
+}

@@ -1,0 +1,15 @@
+package pages
+
+// texts is one language's catalogue. Every language has the same keys:
+//
+//	title.<kind>   name of a page, as its heading and window title
+//	code.<code>    why something was refused, one or two whole sentences
+//	code.other     the same, for a code without a text of its own
+//	field.*        labels of the form
+//	button.*       what a button does
+//	link.*         where a link leads
+//	signed_in_as   a sentence with {user} where the name goes
+//
+// The texts address the reader formally. A wrong name and a wrong password share
+// one text: it must not say which accounts exist.
+type texts map[string]string

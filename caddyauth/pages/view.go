@@ -1,0 +1,87 @@
+package pages
+
+import (
+	"fmt"
+	"html/template"
+	"net/url"
+	"strings"
+)
+
+// view is what the templates see: the bounded page, in one language.
+type view struct {
+	Page
+	Language string
+	Style    template.CSS
+	texts    texts
+}
+
+// Text returns the catalogue's text. A missing one is an error, which stops the
+// page, instead of a hole in it.
+func (v view) Text(key string) (string, error) {
+	text, ok := v.texts[key]
+	if !ok {
+		return "", fmt.Errorf("looking up the text %q: not in the catalogue of %q", key, v.Language)
+	}
+	return text, nil
+}
+
+// Title is the page's name, for its heading and the window.
+func (v view) Title() (string, error) {
+	return v.Text("title." + string(v.Kind))
+}
+
+// Reason is the text of the code. Codes grow with the product; one that has no
+// text yet must not cost the user the page.
+func (v view) Reason() (string, error) {
+	if text, ok := v.texts["code."+v.Code]; ok {
+		return text, nil
+	}
+	return v.Text("code.other")
+}
+
+// sentence is a text around a name. They are kept apart so that the name can
+// stand in an element of its own wherever the language puts it.
+type sentence struct{ Before, After string }
+
+// SignedInAs is the sentence that names the session's user.
+func (v view) SignedInAs() (sentence, error) {
+	text, err := v.Text("signed_in_as")
+	if err != nil {
+		return sentence{}, err
+	}
+	before, after, ok := strings.Cut(text, "{user}")
+	if !ok {
+		return sentence{}, fmt.Errorf("reading the text %q of %q: no {user} in %q", "signed_in_as", v.Language, text)
+	}
+	return sentence{before, after}, nil
+}
+
+// SignInURL is the sign-in address, with next. It is empty where signing in
+// would not help: from a refused address, or over a connection that would carry
+// the password in clear.
+func (v view) SignInURL() string {
+	if v.SignInPath == "" || v.Code == "ip_not_allowed" || v.Code == "https_required" {
+		return ""
+	}
+	if v.Next == "" {
+		return v.SignInPath
+	}
+	return v.SignInPath + "?next=" + url.QueryEscape(v.Next)
+}
+
+// CredentialsRefused marks the fields as wrong: only when they are. A directory
+// that is down says nothing about what was typed.
+func (v view) CredentialsRefused() bool {
+	return v.Code == "invalid_credentials"
+}
+
+// FocusUsername and FocusPassword choose the field where typing goes on. With a
+// live session it is neither: the way on comes first on that page.
+func (v view) FocusUsername() bool {
+	return !v.FocusPassword() && (v.Kind == SignIn || v.Code != "")
+}
+
+// FocusPassword is so after an error with the name kept.
+func (v view) FocusPassword() bool {
+	return v.Code != "" && v.Username != ""
+}

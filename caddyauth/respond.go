@@ -1,0 +1,167 @@
+package caddyauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/caddyauth/caddy-ldap/caddyauth/pages"
+)
+
+// code is the machine-readable reason of a refusal. The list is closed: clients
+// branch on it.
+type code string
+
+const (
+	codeAuthenticationRequired code = "authentication_required"
+	codeInvalidCredentials     code = "invalid_credentials"
+	codeInvalidJSON            code = "invalid_json"
+	codeUnsupportedMediaType   code = "unsupported_media_type"
+	codeBodyTooLarge           code = "body_too_large"
+	codeMethodNotAllowed       code = "method_not_allowed"
+	codeHTTPSRequired          code = "https_required"
+	codeCSRFFailed             code = "csrf_failed"
+	codeOriginNotTrusted       code = "origin_not_trusted"
+	codeIPNotAllowed           code = "ip_not_allowed"
+	codeGroupRequired          code = "group_required"
+	codePathAmbiguous          code = "path_ambiguous"
+	codeDirectoryUnavailable   code = "directory_unavailable"
+	codeStoreUnavailable       code = "store_unavailable"
+)
+
+// retryAfter, in seconds, goes with every 503.
+const retryAfter = "5"
+
+// refusal is what one code looks like on the wire. error is for gated paths,
+// message for the sign-in routes; neither is ever translated.
+type refusal struct {
+	status         int
+	error, message string
+}
+
+// refusalOf returns the wire form of a code.
+func refusalOf(c code) refusal {
+	switch c {
+	case codeAuthenticationRequired:
+		return refusal{http.StatusUnauthorized, "Authentication required", "Autenticación requerida"}
+	case codeInvalidCredentials:
+		return refusal{http.StatusUnauthorized, "Invalid credentials", "Credenciales inválidas"}
+	case codeInvalidJSON:
+		return refusal{http.StatusBadRequest, "Invalid JSON", "Formato JSON inválido"}
+	case codeUnsupportedMediaType:
+		return refusal{http.StatusUnsupportedMediaType, "Unsupported media type", "Tipo de contenido no admitido"}
+	case codeBodyTooLarge:
+		return refusal{http.StatusRequestEntityTooLarge, "Body too large", "Cuerpo de la solicitud demasiado grande"}
+	case codeMethodNotAllowed:
+		return refusal{http.StatusMethodNotAllowed, "Method not allowed", "Método no permitido"}
+	case codeHTTPSRequired:
+		return refusal{http.StatusForbidden, "HTTPS required", "Se requiere HTTPS"}
+	case codeCSRFFailed:
+		return refusal{http.StatusForbidden, "CSRF verification failed", "Verificación CSRF fallida"}
+	case codeOriginNotTrusted:
+		return refusal{http.StatusForbidden, "Origin not trusted", "Origen no autorizado"}
+	case codeIPNotAllowed:
+		return refusal{http.StatusForbidden, "IP address not allowed", "Acceso denegado: Dispositivo no autorizado."}
+	case codeGroupRequired:
+		return refusal{http.StatusForbidden, "Group required", "Se requiere pertenecer a un grupo"}
+	case codePathAmbiguous:
+		return refusal{http.StatusForbidden, "Ambiguous path", "Ruta ambigua"}
+	case codeDirectoryUnavailable:
+		return refusal{http.StatusServiceUnavailable, "Directory unavailable", "Directorio no disponible"}
+	case codeStoreUnavailable:
+		return refusal{http.StatusServiceUnavailable, "Session store unavailable", "Almacén de sesiones no disponible"}
+	}
+	return refusal{http.StatusForbidden, "Forbidden", "Prohibido"}
+}
+
+// gateRefusal and signInRefusal are the two shapes of a refusal's JSON. Existing
+// clients look at error and redirect on gated paths, at status and message on
+// the sign-in routes.
+type (
+	gateRefusal struct {
+		Error    string `json:"error"`
+		Redirect string `json:"redirect,omitempty"`
+		Code     code   `json:"code"`
+	}
+	signInRefusal struct {
+		Status  string `json:"status"`
+		Message string `json:"message"`
+		Code    code   `json:"code"`
+	}
+)
+
+// refuseGate answers a request to a gated path.
+func (s *site) refuseGate(w http.ResponseWriter, r *http.Request, q *request, c code) error {
+	wire := refusalOf(c)
+	s.prepareRefusal(w, q, wire.status)
+	if wantsPage(r) && !isUpgrade(r) {
+		page := refusalPage(c)
+		if target := q.original.RequestURI(); isNavigation(r) && isLocalTarget(target) {
+			page.Next = target // whoever switches user comes back here
+		}
+		return s.writePage(w, r, q, wire.status, page)
+	}
+	body := gateRefusal{Error: wire.error, Code: c}
+	if c == codeAuthenticationRequired {
+		body.Redirect = s.pathsOf(q).page
+	}
+	return writeJSON(w, wire.status, body)
+}
+
+// refuseSignIn answers a request to one of the sign-in routes. message, unless
+// empty, replaces the code's own.
+func (s *site) refuseSignIn(w http.ResponseWriter, r *http.Request, q *request, c code, message string, page pages.Page) error {
+	wire := refusalOf(c)
+	s.prepareRefusal(w, q, wire.status)
+	if s.answersWithPage(r) {
+		return s.writePage(w, r, q, wire.status, page)
+	}
+	if message == "" {
+		message = wire.message
+	}
+	return writeJSON(w, wire.status, signInRefusal{Status: "error", Message: message, Code: c})
+}
+
+// prepareRefusal queues what every refusal carries beside its body.
+func (s *site) prepareRefusal(w http.ResponseWriter, q *request, status int) {
+	q.forgetStale()
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", retryAfter)
+	}
+}
+
+// refusalPage chooses the page that explains a code.
+func refusalPage(c code) pages.Page {
+	page := pages.Page{Code: string(c)}
+	switch c {
+	case codeHTTPSRequired:
+		page.Kind = pages.HTTPSRequired
+	case codeDirectoryUnavailable, codeStoreUnavailable:
+		page.Kind = pages.Unavailable
+	case codeCSRFFailed, codeOriginNotTrusted, codeIPNotAllowed, codeGroupRequired, codePathAmbiguous:
+		page.Kind = pages.Forbidden
+	default:
+		page.Kind = pages.Refused
+	}
+	return page
+}
+
+// writeJSON writes one of our own JSON answers.
+func writeJSON(w http.ResponseWriter, status int, body any) error {
+	var buf bytes.Buffer
+	encoder := json.NewEncoder(&buf)
+	if err := encoder.Encode(body); err != nil {
+		return err
+	}
+	text := bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	addVary(h, "Cookie")
+	w.WriteHeader(status)
+	_, _ = w.Write(text)
+	return nil
+}

@@ -1,0 +1,102 @@
+package caddyauth
+
+import (
+	"net/http"
+
+	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
+
+	"github.com/caddyauth/caddy-ldap/caddyauth/pages"
+)
+
+// site is what the two handlers have in common: the app, the policy that holds
+// here, and the sign-in routes.
+type site struct {
+	app    *App
+	policy policy
+	paths  signInPaths
+	logger *zap.Logger
+}
+
+// pathsOf returns the sign-in paths that hold for a request: an ldap_login's
+// that ran before, else our own.
+func (s *site) pathsOf(q *request) *signInPaths {
+	if q.paths != nil {
+		return q.paths
+	}
+	return &s.paths
+}
+
+// begin takes over a request: it wraps the writer and lets trusted origins read
+// whatever this handler answers itself.
+func (s *site) begin(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *request) {
+	q := s.app.requestOf(r)
+	w = q.wrap(w)
+	q.answer.varies = s.policy.origins.any()
+	return w, q
+}
+
+// own marks the request's answer as ours, or as one of a gated path.
+func (s *site) own(r *http.Request, q *request) {
+	q.answer.gated, q.answer.cors = true, s.policy.trustedOrigin(r)
+}
+
+// tooEarly answers what came in TLS early data, which an attacker can send
+// again and whose address is not proven, where that matters (RFC 8470). The
+// client repeats it by itself when the handshake is done.
+func (s *site) tooEarly(w http.ResponseWriter, r *http.Request, q *request) bool {
+	if r.TLS == nil || r.TLS.HandshakeComplete {
+		return false
+	}
+	if s.policy.ips == nil && !isUnsafe(r) && s.pathsOf(q).route(q.original) == noRoute {
+		return false
+	}
+	w.WriteHeader(http.StatusTooEarly)
+	return true
+}
+
+// admit applies the address rule, which comes before everything but the
+// stripping.
+func (s *site) admit(r *http.Request) bool {
+	allowed, chosenByClient := s.policy.ipAllowed(r)
+	if chosenByClient && s.app.warnedIP.CompareAndSwap(false, true) {
+		s.logger.Error("trusted_ips: refusing all requests through trusted_proxies: without trusted_proxies_strict the client chooses its own address; set trusted_proxies_strict")
+	}
+	return allowed
+}
+
+// writePage writes a page for a person. What the page shows of the session
+// comes from the request's own lookup.
+func (s *site) writePage(w http.ResponseWriter, r *http.Request, q *request, status int, page pages.Page) error {
+	paths := s.pathsOf(q)
+	page.SignInPath, page.LogoutPath = paths.page, paths.logout
+	if q.lookedUp && q.session.Session != nil && q.session.Alive() {
+		user := q.session.User
+		page.User, page.DisplayName, page.CSRFToken = user.Username, user.DisplayName, q.session.CSRF
+	}
+	if page.Kind == pages.SignIn || page.Kind == pages.SignedIn {
+		page.PasswordURL = s.app.passwordURL
+	}
+	return s.app.pages.Write(w, acceptLanguage(r), status, page)
+}
+
+// refuseIP answers a client whose address may not use the site.
+func (s *site) refuseIP(w http.ResponseWriter, r *http.Request, q *request) error {
+	s.own(r, q)
+	s.app.audit.forbidden(r, q, codeIPNotAllowed)
+	q.keepCookie = true // what this client sent is not looked at
+	return s.refuseGate(w, r, q, codeIPNotAllowed)
+}
+
+func acceptLanguage(r *http.Request) string {
+	if values := r.Header["Accept-Language"]; len(values) > 0 {
+		return values[0]
+	}
+	return ""
+}
+
+// replacerOf returns the request's placeholders.
+func replacerOf(r *http.Request) *caddy.Replacer {
+	repl, _ := r.Context().Value(caddy.ReplacerCtxKey).(*caddy.Replacer)
+	return repl
+}
