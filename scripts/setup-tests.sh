@@ -1,0 +1,79 @@
+#!/bin/bash
+# Installs what the tests need and this Debian machine lacks: the real directory
+# servers, the real HTTP clients, and the C compiler of the race detector.
+# Runs apt only when something is missing; uses sudo when it is not root.
+set -euo pipefail
+
+packages=(
+	slapd ldap-utils
+	samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules winbind
+	python3 python3-requests
+	curl ca-certificates
+	gcc libc6-dev
+)
+services=(slapd smbd nmbd winbind samba-ad-dc)
+
+say() { echo "setup-tests: $*"; }
+fail() { echo "setup-tests: $*" >&2; exit 1; }
+
+command -v go >/dev/null || fail "go is not in PATH; install Go 1.26 or newer first"
+
+command -v dpkg-query >/dev/null ||
+	fail "this is no Debian system; install these by hand, then run 'go test ./...': ${packages[*]}"
+
+installed() {
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+missing=()
+for package in "${packages[@]}"; do
+	installed "$package" || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+	say "nothing is missing"
+	exit 0
+fi
+say "missing: ${missing[*]}"
+
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+	command -v sudo >/dev/null || fail "not root, and sudo is not installed"
+	as_root=(sudo)
+fi
+
+# The tests start servers of their own. The packages' services would take the
+# ports that Samba cannot give up (389, 636) and stay on the machine for good,
+# open to its network: so apt may start none, and those that were not there
+# before are disabled. Services that the machine already had are left alone.
+ours=()
+for service in "${services[@]}"; do
+	if [ ! -e "/lib/systemd/system/$service.service" ] && [ ! -e "/etc/init.d/$service" ]; then
+		ours+=("$service")
+	fi
+done
+
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+	say "keeping apt from starting services ($policy, removed at the end)"
+	printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$policy" >/dev/null
+	"${as_root[@]}" chmod 755 "$policy"
+	trap '"${as_root[@]}" rm -f "$policy"' EXIT
+fi
+
+apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Use-Pty=0 -o Acquire::Retries=3)
+say "apt-get update"
+"${apt[@]}" update
+say "apt-get install ${missing[*]}"
+"${apt[@]}" install --no-install-recommends "${missing[@]}"
+
+for service in "${ours[@]}"; do
+	if [ -e "/lib/systemd/system/$service.service" ] || [ -e "/etc/init.d/$service" ]; then
+		say "disabling the service $service"
+		"${as_root[@]}" update-rc.d "$service" disable
+	fi
+done
+
+for package in "${missing[@]}"; do
+	installed "$package" || fail "$package is still not installed"
+done
+say "done"
