@@ -190,7 +190,7 @@ func (app *App) useGroups(refs []string, deciding bool) error {
 			return fmt.Errorf("group %q is one too many: a configuration names at most %d", ref, maxGroups)
 		}
 		if err := app.directory.UseGroup(ref); err != nil {
-			return fmt.Errorf("group %q: %w", ref, err)
+			return err // it names the group
 		}
 		app.groupRefs = append(app.groupRefs, ref)
 	}

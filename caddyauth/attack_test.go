@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/caddyauth/caddy-ldap/ldap/ldaptest"
 	"github.com/caddyauth/caddy-ldap/sessionstore"
 )
@@ -403,4 +405,56 @@ func TestHangingUpDoesNotHideTheAccount(t *testing.T) {
 		t.Fatal("the stalled directory answered")
 	}
 	wantAudit(t, mark, auditLine{"event": "sign_in", "result": "unavailable", "reason": "cancelled", "user": "ac12345"})
+}
+
+// When as many bodies are being read as may be, the next sign-in is told to come
+// back, and the places are free again afterwards.
+func TestSignInsBeingReadAreBounded(t *testing.T) {
+	app := &App{cookies: *cookiesOf(t, ""), stripper: newStripper(nil), reading: make(chan struct{}, 1), audit: auditor{zap.NewNop()}}
+	s := &site{app: app, paths: defaultSignInPaths()}
+	r := httptest.NewRequest("POST", "/api/login-ldap/", nil)
+	w, q := s.begin(httptest.NewRecorder(), r)
+	var inner code
+	_, outer := s.read(w, r, q, func(w http.ResponseWriter, r *http.Request) (credentials, code) {
+		_, inner = s.read(w, r, q, readJSONCredentials)
+		return credentials{}, ""
+	})
+	if outer != "" || inner != codeDirectoryUnavailable {
+		t.Errorf("the first got %q, the second %q", outer, inner)
+	}
+	func() {
+		defer func() { _ = recover() }()
+		s.read(w, r, q, func(http.ResponseWriter, *http.Request) (credentials, code) { panic("a reader failed") })
+	}()
+	if len(app.reading) != 0 {
+		t.Error("a place was not given back")
+	}
+}
+
+// A form whose end is held back until the sign-out was acknowledged must not
+// reach the application after it.
+func TestFormHeldBackOverASignOutDoesNotPass(t *testing.T) {
+	s := start(t, setup{})
+	c := s.signIn("ac12345")
+	body := csrfField + "=" + c.csrf + "&a=b"
+	conn, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(s.port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "POST /x HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nCookie: sessionid=%s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: %d\r\n\r\n%s",
+		s.port, c.token, len(body), body[:len(body)-1])
+	time.Sleep(200 * time.Millisecond) // the gate has the session, and waits for the form
+	wantStatus(t, s.do("GET", "/api/logout/", c.cookies), http.StatusOK)
+	before := s.upstream.count()
+	if _, err := conn.Write([]byte(body[len(body)-1:])); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || answer.StatusCode != http.StatusUnauthorized {
+		t.Errorf("%v, %v, want 401", answer, err)
+	}
+	if s.upstream.count() != before {
+		t.Error("the form reached the application")
+	}
 }

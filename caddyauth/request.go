@@ -118,9 +118,9 @@ func (q *request) forgetStale() {
 	}
 }
 
-// staleCookie tells whether the session cookie is of no use any more. Not where a sign-in on this node just
-// replaced it: the answer to a request that crossed the sign-in would take the
-// new cookie away.
+// staleCookie tells whether the session cookie is of no use any more. It is not
+// where a sign-in on this node just replaced it: the answer to a request that
+// crossed the sign-in would take the new cookie away.
 func (q *request) staleCookie() bool {
 	if !q.cookies.present || q.keepCookie {
 		return false

@@ -1,6 +1,7 @@
 package caddyauth
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -8,6 +9,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+
+	"github.com/caddyauth/caddy-ldap/sessionstore"
 )
 
 // RequireSession lets requests through only with a live session, and tells the
@@ -93,29 +96,20 @@ func (g *RequireSession) compile() error {
 	if g.site.policy, err = g.Policy.over(app.Policy).compile(); err != nil {
 		return err
 	}
-	if g.rules, err = compilePathRules(g.Public, g.Require); err != nil {
+	if err := errors.Join(
+		notEmpty("groups", g.Groups), notEmpty("public", g.Public), notEmpty("require", g.Require),
+		notEmpty("forward_groups", g.ForwardGroups), notEmpty("directories", g.Directories),
+	); err != nil {
 		return err
 	}
-	if g.Groups != nil && len(g.Groups) == 0 {
-		return fmt.Errorf("groups: the list is empty: name at least one group, or leave the option out")
+	if g.rules, err = compilePathRules(g.Public, g.Require); err != nil {
+		return err
 	}
 	if g.groups, err = compileGroupLine(g.Groups); err != nil {
 		return err
 	}
-	if g.ForwardGroups != nil && len(g.ForwardGroups) == 0 {
-		return fmt.Errorf("forward_groups: the list is empty: name at least one group, or leave the option out")
-	}
 	if g.forwardGroups, err = compileGroupLine(g.ForwardGroups); err != nil {
 		return fmt.Errorf("forward_groups: %w", err)
-	}
-	if g.Directories != nil && len(g.Directories) == 0 {
-		return fmt.Errorf("directories: the list is empty: name at least one label, or leave the option out")
-	}
-	if g.Public != nil && len(g.Public) == 0 {
-		return fmt.Errorf("public: the list is empty: name at least one path, or leave the option out")
-	}
-	if g.Require != nil && len(g.Require) == 0 {
-		return fmt.Errorf("require: the list is empty: name at least one path and group, or leave the option out")
 	}
 	for _, label := range g.Directories {
 		if app.directoryOf(label) == nil {
@@ -139,6 +133,15 @@ func (g *RequireSession) compile() error {
 		return err
 	}
 	return app.useGroups(g.forwardGroups, false)
+}
+
+// notEmpty refuses a list that is there and holds nothing: it must not become
+// "feature off".
+func notEmpty[T any](option string, list []T) error {
+	if list != nil && len(list) == 0 {
+		return fmt.Errorf("%s: the list is empty: fill it, or leave the option out", option)
+	}
+	return nil
 }
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
@@ -225,6 +228,11 @@ func (g *RequireSession) gather(f *facts, r *http.Request, q *request, required 
 		f.originAllowed = g.site.policy.originAllowed(r)
 		if f.originAllowed && g.site.policy.csrf == csrfToken {
 			f.tokenShown = csrfTokenSent(r, q.session.CSRF)
+		}
+		if !q.session.Alive() {
+			// It ended while the client took its time with the form: a sign-out
+			// that was acknowledged meanwhile holds.
+			f.session, q.result = sessionNone, sessionstore.Unknown
 		}
 	}
 }

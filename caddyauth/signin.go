@@ -71,14 +71,8 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request, q *request, read c
 		s.app.audit.forbidden(r, q, refused)
 		return s.refuseSignIn(w, r, q, refused, "", refusalPage(refused))
 	}
-	select {
-	case s.app.reading <- struct{}{}:
-	default:
-		return s.refuseSignIn(w, r, q, codeDirectoryUnavailable, "", refusalPage(codeDirectoryUnavailable))
-	}
-	creds, refused := read(w, r)
-	<-s.app.reading
-	form := s.signInForm(r, creds)
+	creds, refused := s.read(w, r, q, read)
+	form := s.signInForm(creds)
 	if refused != "" {
 		form.Code = string(refused)
 		return s.refuseForm(w, r, q, refused, form)
@@ -107,6 +101,18 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request, q *request, read c
 	return writeJSON(w, http.StatusOK, signInOK{
 		Status: "ok", Message: "Login exitoso", FirstName: identity.FirstName, LastName: identity.LastName,
 	})
+}
+
+// read reads the credentials, of a bounded number of requests at once.
+func (s *site) read(w http.ResponseWriter, r *http.Request, q *request, read credentialReader) (credentials, code) {
+	select {
+	case s.app.reading <- struct{}{}:
+		defer func() { <-s.app.reading }()
+		return read(w, r)
+	default:
+		s.app.audit.signIn(r, q, auditSignIn{result: resultUnavailable, reason: "busy", directory: s.app.directoryLabel})
+		return credentials{}, codeDirectoryUnavailable
+	}
 }
 
 // mayNotSignIn returns why a sign-in is refused before anything is read of it.

@@ -9,7 +9,7 @@ import (
 )
 
 // signInForm is the form as it was sent, without the password.
-func (s *site) signInForm(r *http.Request, creds credentials) pages.Page {
+func (s *site) signInForm(creds credentials) pages.Page {
 	return pages.Page{Kind: pages.SignIn, Username: creds.username, Next: s.nextOf(creds.next)}
 }
 
