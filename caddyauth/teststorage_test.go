@@ -58,8 +58,8 @@ var (
 
 // storeFaults steers a test's store and counts what it is asked.
 type storeFaults struct {
-	down, refuse, invalid          atomic.Bool
-	opened, closed, reads, creates atomic.Int64
+	down, refuse, invalid                   atomic.Bool
+	opened, closed, reads, creates, updates atomic.Int64
 }
 
 func faultsOf(folder string) *storeFaults {
@@ -96,6 +96,14 @@ func (s *faultyStore) Get(ctx context.Context, key sessionstore.Key) (session *s
 		return nil, seen, false, sessionstore.ErrInvalidRecord
 	}
 	return s.Store.Get(ctx, key)
+}
+
+func (s *faultyStore) Update(ctx context.Context, key sessionstore.Key, session *sessionstore.Session) (bool, error) {
+	s.faults.updates.Add(1)
+	if s.faults.down.Load() {
+		return false, errStoreDown
+	}
+	return s.Store.Update(ctx, key, session)
 }
 
 func (s *faultyStore) Delete(ctx context.Context, key sessionstore.Key) (bool, error) {

@@ -18,9 +18,12 @@ import (
 // only. The key inside makes a record that was moved under another key
 // unreadable, the checksum one that was damaged. Neither stops somebody who
 // can write to the store: that takes encryption.
+//
+// Sessions of format 1 have no PasswordSet. They are read, never written.
 const (
-	sessionFormat = 1
-	userFormat    = 1
+	sessionFormat       = 2
+	oldestSessionFormat = 1
+	userFormat          = 1
 
 	// MaxRecord bounds the encoded size of one record, in bytes.
 	MaxRecord = 512 << 10
@@ -62,6 +65,7 @@ func AppendSession(dst []byte, key Key, s *Session) ([]byte, error) {
 	e.string("upn", u.UPN)
 	e.string("title", u.Title)
 	e.string("manager", u.Manager)
+	e.string("password_set", u.PasswordSet)
 	e.groups(u.Groups)
 	out, err := e.finish()
 	if err != nil {
@@ -73,7 +77,7 @@ func AppendSession(dst []byte, key Key, s *Session) ([]byte, error) {
 // DecodeSession reads the record b that was found under key. Whatever is wrong
 // with it, the error is an ErrInvalidRecord.
 func DecodeSession(b []byte, key Key) (*Session, error) {
-	d, err := newDecoder(b, sessionFormat)
+	d, err := newDecoder(b, oldestSessionFormat, sessionFormat)
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +97,9 @@ func DecodeSession(b []byte, key Key) (*Session, error) {
 		&u.DisplayName, &u.Email, &u.UPN, &u.Title, &u.Manager,
 	} {
 		*field = d.string()
+	}
+	if d.format >= 2 {
+		u.PasswordSet = d.string()
 	}
 	u.Groups = d.groups()
 	if err := d.finish(); err != nil {
@@ -131,7 +138,7 @@ func AppendUserRecord(dst []byte, r *UserRecord) ([]byte, error) {
 // DecodeUserRecord reads the record b that was found for a user. Whatever is
 // wrong with it, the error is an ErrInvalidRecord.
 func DecodeUserRecord(b []byte, directory, id string) (UserRecord, error) {
-	d, err := newDecoder(b, userFormat)
+	d, err := newDecoder(b, userFormat, userFormat)
 	if err != nil {
 		return UserRecord{}, err
 	}
@@ -226,24 +233,25 @@ func (e *encoder) finish() ([]byte, error) {
 // decoder reads fields until one is wrong; then everything is empty, and
 // finish returns the error.
 type decoder struct {
-	rest string
-	bad  string
+	format byte
+	rest   string
+	bad    string
 }
 
 // newDecoder checks what surrounds the fields. It copies the record once;
 // every string of the result is a part of that copy.
-func newDecoder(b []byte, format byte) (*decoder, error) {
+func newDecoder(b []byte, oldest, newest byte) (*decoder, error) {
 	if len(b) < 1+checksum || len(b) > MaxRecord {
 		return nil, fmt.Errorf("%w: it is %d bytes long", ErrInvalidRecord, len(b))
 	}
-	if b[0] != format {
-		return nil, fmt.Errorf("%w: its format is %d, not %d", ErrInvalidRecord, b[0], format)
+	if b[0] < oldest || b[0] > newest {
+		return nil, fmt.Errorf("%w: its format is %d, known are %d to %d", ErrInvalidRecord, b[0], oldest, newest)
 	}
 	end := len(b) - checksum
 	if crc32.Checksum(b[:end], castagnoli) != binary.BigEndian.Uint32(b[end:]) {
 		return nil, fmt.Errorf("%w: its checksum is wrong", ErrInvalidRecord)
 	}
-	return &decoder{rest: string(b[1:end])}, nil
+	return &decoder{format: b[0], rest: string(b[1:end])}, nil
 }
 
 func (d *decoder) fail(why string) {

@@ -22,6 +22,7 @@ func exampleSession() *Session {
 			FirstName: "María", LastName: "García", DisplayName: "María García",
 			Email: "mgarcia@corp.example.com", UPN: "mgarcia@corp.example.com",
 			Title: "Ingeniera", Manager: "CN=Juan Pérez,OU=Users,DC=corp,DC=example,DC=com",
+			PasswordSet: "134082011230000000",
 		},
 		ClientIP: "2001:db8::17",
 	}
@@ -48,6 +49,7 @@ func TestSessionRecordRoundTrip(t *testing.T) {
 		"no absolute limit":       func(s *Session) { s.Limits.Absolute = 0 },
 		"the longest limits":      func(s *Session) { s.Limits = Limits{1<<63 - 1, 1<<63 - 1} },
 		"no groups":               func(s *Session) { s.User.Groups = nil },
+		"password set never":      func(s *Session) { s.User.PasswordSet = "" },
 		"bytes that are no UTF-8": func(s *Session) { s.User.Title = "\x00\xff\xfe" },
 		"groups that share nothing": func(s *Session) {
 			s.User.Groups = []Group{{ID: "a"}, {ID: ""}, {ID: "b"}, {ID: "bb"}, {ID: "b"}, {ID: "b"}}
@@ -126,7 +128,8 @@ func TestRecordsThatLieAreInvalid(t *testing.T) {
 		"only a format":           seal([]byte{sessionFormat}),
 		"no fields":               seal(head),
 		"format 0":                seal(append([]byte{0}, body[1:]...)),
-		"format 2":                seal(append([]byte{2}, body[1:]...)),
+		"format 3":                seal(append([]byte{3}, body[1:]...)),
+		"format 2 called 1":       seal(append([]byte{1}, body[1:]...)),
 		"a huge length":           seal(append(append([]byte(nil), head...), huge...)),
 		"a length without end":    seal(append(append([]byte(nil), head...), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)),
 		"something at the end":    seal(append(append([]byte(nil), body...), 0)),
@@ -165,18 +168,19 @@ func TestSharedGroupIDsDoNotAddUp(t *testing.T) {
 
 func TestSessionsThatMustNotBeStored(t *testing.T) {
 	for name, spoil := range map[string]func(*Session){
-		"no id":             func(s *Session) { s.ID = "" },
-		"no user":           func(s *Session) { s.User.ID = "" },
-		"no directory":      func(s *Session) { s.User.Directory = "" },
-		"a short secret":    func(s *Session) { s.CSRF = "x" },
-		"no idle timeout":   func(s *Session) { s.Limits.Idle = 0 },
-		"a negative limit":  func(s *Session) { s.Limits.Absolute = -1 },
-		"before 1970":       func(s *Session) { s.Created = time.Time{} },
-		"too far ahead":     func(s *Session) { s.Created = time.Unix(maxSeconds+1, 0) },
-		"a long field":      func(s *Session) { s.User.Email = strings.Repeat("x", maxField+1) },
-		"a long group":      func(s *Session) { s.User.Groups[0].ID = strings.Repeat("x", maxField+1) },
-		"a long group name": func(s *Session) { s.User.Groups[0].Name = strings.Repeat("x", maxField+1) },
-		"too many groups":   func(s *Session) { s.User.Groups = make([]Group, maxGroups+1) },
+		"no id":                func(s *Session) { s.ID = "" },
+		"no user":              func(s *Session) { s.User.ID = "" },
+		"no directory":         func(s *Session) { s.User.Directory = "" },
+		"a short secret":       func(s *Session) { s.CSRF = "x" },
+		"no idle timeout":      func(s *Session) { s.Limits.Idle = 0 },
+		"a negative limit":     func(s *Session) { s.Limits.Absolute = -1 },
+		"before 1970":          func(s *Session) { s.Created = time.Time{} },
+		"too far ahead":        func(s *Session) { s.Created = time.Unix(maxSeconds+1, 0) },
+		"a long password time": func(s *Session) { s.User.PasswordSet = strings.Repeat("x", maxField+1) },
+		"a long field":         func(s *Session) { s.User.Email = strings.Repeat("x", maxField+1) },
+		"a long group":         func(s *Session) { s.User.Groups[0].ID = strings.Repeat("x", maxField+1) },
+		"a long group name":    func(s *Session) { s.User.Groups[0].Name = strings.Repeat("x", maxField+1) },
+		"too many groups":      func(s *Session) { s.User.Groups = make([]Group, maxGroups+1) },
 		"too much altogether": func(s *Session) {
 			s.User.Groups = make([]Group, 100)
 			for i := range s.User.Groups {
@@ -245,8 +249,9 @@ func FuzzDecodeSession(f *testing.F) {
 	f.Add(good, false)
 	f.Add([]byte{}, true)
 	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
-		if sealed { // past the outer checks, into the fields
-			b = seal(append(append([]byte{sessionFormat}, key[:]...), b...))
+		if sealed { // past the outer checks, into the fields, of either format
+			format := byte(oldestSessionFormat + len(b)%2)
+			b = seal(append(append([]byte{format}, key[:]...), b...))
 		}
 		s, err := DecodeSession(b, key)
 		if err != nil {

@@ -1,7 +1,10 @@
 package sessionstore
 
 import (
+	"bytes"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,19 +13,26 @@ import (
 
 // fakeStore is a store in memory whose calls a test can count, fail and hold.
 type fakeStore struct {
-	mu      sync.Mutex
-	records map[Key]*fakeRecord
-	invalid map[Key]bool
-	closed  bool
-	touches [][]Touch
+	mu       sync.Mutex
+	records  map[Key]*fakeRecord
+	users    map[[2]string]UserRecord
+	counters map[[16]byte]Counter
+	secrets  map[string][]byte
+	invalid  map[Key]bool
+	closed   bool
+	touches  [][]Touch
 
-	gets, deletes atomic.Int32
+	gets, deletes, updates atomic.Int32
 
 	// fail is returned by every call of that name, "" for all.
 	failing map[string]error
 
 	// afterGet runs in Get once it has read and before it returns.
 	afterGet func(ctx context.Context, key Key)
+
+	// afterUpdate runs in Update once it has written and before it returns; its
+	// error is returned.
+	afterUpdate func(key Key) error
 }
 
 type fakeRecord struct {
@@ -32,8 +42,18 @@ type fakeRecord struct {
 
 func newFakeStore() *fakeStore {
 	return &fakeStore{
-		records: map[Key]*fakeRecord{}, invalid: map[Key]bool{}, failing: map[string]error{},
+		records: map[Key]*fakeRecord{}, users: map[[2]string]UserRecord{},
+		counters: map[[16]byte]Counter{}, secrets: map[string][]byte{},
+		invalid: map[Key]bool{}, failing: map[string]error{},
 	}
+}
+
+// reopened is another store with what this one, which is closed, has stored.
+func (f *fakeStore) reopened() *fakeStore {
+	next := newFakeStore()
+	next.records, next.users = f.records, f.users
+	next.counters, next.secrets = f.counters, f.secrets
+	return next
 }
 
 func (f *fakeStore) fail(name string, err error) {
@@ -61,6 +81,11 @@ func (f *fakeStore) Create(ctx context.Context, key Key, s *Session, replaces *K
 	if err := f.check(ctx, "Create"); err != nil {
 		return err
 	}
+	if _, err := AppendSession(nil, key, s); err != nil {
+		return err
+	}
+	user := [2]string{s.User.Directory, s.User.ID}
+	f.users[user] = f.users[user].SignedIn(s)
 	f.records[key] = &fakeRecord{s, s.Created}
 	if replaces != nil {
 		delete(f.records, *replaces)
@@ -90,6 +115,37 @@ func (f *fakeStore) Get(ctx context.Context, key Key) (*Session, time.Time, bool
 		return nil, time.Time{}, false, err
 	}
 	return s, seen, ok, nil
+}
+
+func (f *fakeStore) Update(ctx context.Context, key Key, s *Session) (bool, error) {
+	f.updates.Add(1)
+	ok, err := f.update(ctx, key, s)
+	f.mu.Lock()
+	after := f.afterUpdate
+	f.mu.Unlock()
+	if after != nil && err == nil {
+		err = after(key)
+	}
+	return ok && err == nil, err
+}
+
+func (f *fakeStore) update(ctx context.Context, key Key, s *Session) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.check(ctx, "Update"); err != nil {
+		return false, err
+	}
+	if _, err := AppendSession(nil, key, s); err != nil {
+		return false, err
+	}
+	if f.invalid[key] {
+		return false, ErrInvalidRecord
+	}
+	r := f.records[key]
+	if r != nil {
+		f.records[key] = &fakeRecord{s, r.seen}
+	}
+	return r != nil, nil
 }
 
 func (f *fakeStore) Touch(ctx context.Context, touches []Touch) error {
@@ -123,7 +179,67 @@ func (f *fakeStore) Delete(ctx context.Context, key Key) (bool, error) {
 func (f *fakeStore) User(ctx context.Context, directory, id string) (UserRecord, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return UserRecord{}, false, f.check(ctx, "User")
+	if err := f.check(ctx, "User"); err != nil {
+		return UserRecord{}, false, err
+	}
+	r, ok := f.users[[2]string{directory, id}]
+	return r, ok, nil
+}
+
+func (f *fakeStore) SaveCounters(ctx context.Context, counters []Counter) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.check(ctx, "SaveCounters"); err != nil {
+		return err
+	}
+	for i := range counters {
+		if err := CheckCounter(&counters[i]); err != nil {
+			return err
+		}
+	}
+	for _, c := range counters {
+		if c.Value = bytes.Clone(c.Value); len(c.Value) == 0 {
+			delete(f.counters, c.Key)
+		} else {
+			f.counters[c.Key] = c
+		}
+	}
+	return nil
+}
+
+func (f *fakeStore) Counters(ctx context.Context, yield func(Counter) error) error {
+	f.mu.Lock()
+	err := f.check(ctx, "Counters")
+	all := slices.Collect(maps.Values(f.counters))
+	f.mu.Unlock()
+	for _, c := range all {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return err
+		}
+		if c.Expires.After(time.Now()) {
+			c.Value = bytes.Clone(c.Value)
+			err = yield(c)
+		}
+	}
+	return err
+}
+
+func (f *fakeStore) Secret(ctx context.Context, name string, fresh []byte) ([]byte, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.check(ctx, "Secret"); err != nil {
+		return nil, err
+	}
+	if _, err := AppendSecret(nil, name, fresh); err != nil {
+		return nil, err
+	}
+	if f.secrets[name] == nil {
+		f.secrets[name] = bytes.Clone(fresh)
+	}
+	return bytes.Clone(f.secrets[name]), nil
 }
 
 func (f *fakeStore) Close() error {

@@ -52,6 +52,14 @@ func (h Handle) Left() (idle, absolute time.Duration) {
 	return idle, absolute
 }
 
+// Seen returns when the session was last used, in UTC.
+func (h Handle) Seen() time.Time {
+	if h.entry == nil {
+		return time.Time{}
+	}
+	return time.Unix(0, h.current().seen.Load()).UTC()
+}
+
 // Renew tells whether this answer is to re-send the cookie: true for the first
 // caller after each renewal step (Limits.RenewalStep), and once more for each
 // later step.
@@ -74,12 +82,23 @@ func (h Handle) Derived(build func(*Session) any) any {
 	if h.entry == nil {
 		return nil
 	}
-	if made := h.entry.derived.Load(); made != nil {
-		return *made
+	old := h.entry.derived.Load()
+	if old != nil && old.from == h.Session {
+		return old.value
 	}
-	made := build(h.Session)
-	if h.entry.derived.CompareAndSwap(nil, &made) {
-		return made
+	made := &derived{from: h.Session, value: build(h.Session)}
+	// A request that began before a Regroup makes its own: what it has made of
+	// the groups of then must not take the place of what was made of today's.
+	if h.entry.session.Load() == h.Session && !h.entry.derived.CompareAndSwap(old, made) {
+		if first := h.entry.derived.Load(); first != nil && first.from == h.Session {
+			return first.value
+		}
 	}
-	return *h.entry.derived.Load()
+	return made.value
+}
+
+// derived is what was made of a session, and which one.
+type derived struct {
+	from  *Session
+	value any
 }

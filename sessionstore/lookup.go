@@ -97,7 +97,7 @@ const (
 // use returns the handle of e and, if it lives, touches it.
 func (s *Sessions) use(e *entry, limits Limits, touch bool) (Handle, condition) {
 	h := Handle{
-		Session:  e.session,
+		Session:  e.session.Load(),
 		sessions: s,
 		entry:    e,
 		limits:   e.limits.shorter(limits),

@@ -6,12 +6,14 @@ import (
 	"sync/atomic"
 )
 
-// entry is a session in memory. The session never changes; all that does is
-// atomic, so that requests of one session do not wait for each other.
+// entry is a session in memory. All that changes is atomic, so that requests
+// of one session do not wait for each other.
 type entry struct {
 	// What a request needs stands together, so that it reads one or two cache
-	// lines; created and limits are the session's.
-	session *Session
+	// lines; created and limits are the session's. A session with other groups
+	// takes the place of the one before in the same entry: timers, marks and the
+	// handles of requests under way need not follow it anywhere.
+	session atomic.Pointer[Session]
 	created int64 // unix nanoseconds, as are all times here
 	limits  Limits
 	seen    atomic.Int64 // last request that touched it
@@ -22,24 +24,24 @@ type entry struct {
 
 	renewed atomic.Int64 // last time the cookie was re-sent
 	key     Key
-	size    int64
+	size    int64 // under the shard's lock
 
 	// evictedAt is set when the entry left the memory alive: 1 + the position
 	// in the list of ended keys. What happens to its session later cannot
 	// reach it; handles that still hold it look there.
 	evictedAt atomic.Uint64
 
-	derived atomic.Pointer[any]
+	derived atomic.Pointer[derived]
 }
 
 func newEntry(key Key, session *Session, seen int64) *entry {
 	e := &entry{
 		key:     key,
-		session: session,
 		created: session.Created.UnixNano(),
 		limits:  session.Limits,
 		size:    session.size(),
 	}
+	e.session.Store(session)
 	e.seen.Store(seen)
 	e.saved.Store(seen)
 	e.renewed.Store(seen)
@@ -187,6 +189,31 @@ func (m *memory) forget(key Key) {
 	if e := sh.entries[key]; e != nil && !e.dead.Load() {
 		m.removeLocked(sh, e)
 	}
+}
+
+// replace puts session in the place of the one that key has in memory. The
+// store has it already: a load that read the one before must not bring that
+// back, so it is made to read again. The entry is nil if key is not in memory;
+// one that is dead stays dead.
+func (m *memory) replace(key Key, session *Session) *entry {
+	sh := m.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	sh.doom(key)
+	e := sh.entries[key]
+	if e == nil {
+		return nil
+	}
+	size := session.size()
+	sh.bytes += size - e.size
+	e.size = size
+	e.session.Store(session)
+	e.derived.Store(nil)
+	// It may be the one that goes: then the next request reads it again.
+	for len(sh.entries) > 1 && sh.bytes > m.bytes {
+		m.evictOne(sh)
+	}
+	return e
 }
 
 // all calls f for every entry, shard by shard.

@@ -13,6 +13,11 @@ type User struct {
 	Username, DN                                                 string
 	FirstName, LastName, DisplayName, Email, UPN, Title, Manager string
 
+	// PasswordSet is when the password was last set, as the directory spells
+	// it; "": unknown. A re-check that finds another value knows that the
+	// password has changed since the sign-in. It is compared, never read.
+	PasswordSet string
+
 	// Groups are what access is decided by.
 	Groups []Group
 }
@@ -23,8 +28,9 @@ type Group struct {
 	ID, Name, DN string
 }
 
-// Session is the server-side record of one signed-in browser or client. It is
-// never changed after its creation; the last-seen time lives beside it.
+// Session is the server-side record of one signed-in browser or client. A
+// *Session is never changed: a re-check that finds other groups puts another
+// one in its place (Sessions.Regroup). The last-seen time lives beside it.
 type Session struct {
 	// ID is a short public name, safe to list and log; neither token nor key.
 	ID string
@@ -107,7 +113,7 @@ func (s *Session) size() int64 {
 	n := entryAndMap + len(s.ID) + len(s.CSRF) + len(s.ClientIP) +
 		len(u.Directory) + len(u.ID) + len(u.Username) + len(u.DN) +
 		len(u.FirstName) + len(u.LastName) + len(u.DisplayName) + len(u.Email) +
-		len(u.UPN) + len(u.Title) + len(u.Manager)
+		len(u.UPN) + len(u.Title) + len(u.Manager) + len(u.PasswordSet)
 	for _, g := range u.Groups {
 		n += group + len(g.ID) + len(g.Name) + len(g.DN)
 	}

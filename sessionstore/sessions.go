@@ -30,6 +30,9 @@ type Sessions struct {
 	// left the memory; replaced those that a sign-in replaced.
 	ended, replaced recent
 
+	// changes keeps two changes of one session apart.
+	changes turns
+
 	// ctx ends at Close, and with it the loads and the flusher.
 	ctx        context.Context
 	cancel     context.CancelFunc
@@ -141,24 +144,48 @@ func (s *Sessions) End(ctx context.Context, token Token) (ended *Session, err er
 	}
 	key := token.Key()
 	session := s.peek(ctx, key)
-	ok, err := s.store.Delete(ctx, key)
+	ok, err := s.end(ctx, key)
 	if err != nil {
-		// It may have been deleted all the same: memory must not know better.
-		s.memory.forget(key)
 		return nil, fmt.Errorf("ending session: %w", err)
 	}
-	s.kill(key)
 	if !ok {
 		return nil, nil
 	}
 	return session, nil
 }
 
+// Revoke ends the session that h holds, durably, before it returns. ok is
+// false if it was gone already. After an error the session may still live.
+func (s *Sessions) Revoke(ctx context.Context, h Handle) (ok bool, err error) {
+	if s.closed.Load() {
+		return false, fmt.Errorf("revoking session: %w", ErrClosed)
+	}
+	if h.entry == nil {
+		return false, nil
+	}
+	if ok, err = s.end(ctx, h.entry.key); err != nil {
+		return false, fmt.Errorf("revoking session: %w", err)
+	}
+	return ok, nil
+}
+
+// end deletes the session of key in the store, then here.
+func (s *Sessions) end(ctx context.Context, key Key) (ok bool, err error) {
+	ok, err = s.store.Delete(ctx, key)
+	if err != nil {
+		// It may have been deleted all the same: memory must not know better.
+		s.memory.forget(key)
+		return false, err
+	}
+	s.kill(key)
+	return ok, nil
+}
+
 // peek returns the session of key for the audit log. That it cannot be read
 // must not keep it from being deleted, so this has no error.
 func (s *Sessions) peek(ctx context.Context, key Key) *Session {
 	if e := s.memory.get(key); e != nil {
-		return e.session
+		return e.session.Load()
 	}
 	session, _, ok, err := s.store.Get(ctx, key)
 	if err != nil || !ok {

@@ -21,7 +21,12 @@ import (
 	"github.com/caddyauth/caddy-ldap/sessionstore/storetest"
 )
 
-const crashFolder = "BADGERSTORE_CRASH_FOLDER"
+const (
+	crashFolder = "BADGERSTORE_CRASH_FOLDER"
+
+	// changedMark is the PasswordSet of a session that was updated.
+	changedMark = "changed"
+)
 
 // TestMain is also the process that TestKill kills.
 func TestMain(m *testing.M) {
@@ -32,7 +37,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// signInAndOut signs in, touches and signs out as fast as it can and prints
+// signInAndOut signs in, touches, changes and signs out as fast as it can and prints
 // what was acknowledged, until it is killed.
 func signInAndOut(dir string) error {
 	store, err := Open(dir, nil)
@@ -63,6 +68,13 @@ func signInAndOut(dir string) error {
 			}
 			err := store.Touch(ctx, []sessionstore.Touch{{Key: key, Seen: session.Created.Add(time.Second)}})
 			if err != nil {
+				return err
+			}
+			session.User.PasswordSet = changedMark
+			if ok, err := store.Update(ctx, key, session); err != nil || !ok {
+				return fmt.Errorf("updating: ok %v, %w", ok, err)
+			}
+			if err := say("changed", key); err != nil {
 				return err
 			}
 			if i%2 == 0 {
@@ -109,7 +121,7 @@ func TestKill(t *testing.T) {
 		counts[what]++
 	}
 	t.Logf("%d rounds: %v", rounds, counts)
-	if counts["in"] == 0 || counts["out"] == 0 {
+	if counts["changed"] == 0 || counts["out"] == 0 {
 		t.Errorf("nothing was tested: %v", counts)
 	}
 }
@@ -159,12 +171,14 @@ func check(t *testing.T, store *Store, state map[string]string) {
 		if _, err := hex.Decode(key[:], []byte(text)); err != nil {
 			t.Fatal(err)
 		}
-		_, _, ok, err := store.Get(t.Context(), key)
+		session, _, ok, err := store.Get(t.Context(), key)
 		switch {
 		case err != nil:
 			t.Errorf("session that was %q: %v", what, err)
 		case what == "in" && !ok:
 			t.Error("an acknowledged sign-in is gone")
+		case what == "changed" && (!ok || session.User.PasswordSet != changedMark):
+			t.Error("an acknowledged change is gone")
 		case what == "out" && ok:
 			t.Error("an acknowledged sign-out was undone")
 		}

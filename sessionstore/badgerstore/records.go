@@ -17,6 +17,8 @@ const (
 	prefixSession = 's' // key of the token: the session's record
 	prefixSeen    = 'l' // key of the token: when it was last seen
 	prefixUser    = 'u' // directory, ID: the user record
+	prefixCounter = 'c' // key of the counter: the counter
+	prefixSecret  = 'k' // name: the secret
 )
 
 const (

@@ -18,7 +18,7 @@ import (
 )
 
 // Store is a sessionstore.Store in a folder. What it has acknowledged is on
-// the disk: creations, deletions and last-seen times survive a power cut.
+// the disk: sessions, last-seen times, counters and secrets survive a power cut.
 type Store struct {
 	db        *badger.DB
 	committer *committer
@@ -124,14 +124,7 @@ func (s *Store) Touch(ctx context.Context, touches []sessionstore.Touch) error {
 	for i, t := range touches {
 		operations[i] = &operation{size: touchSize, apply: func(txn *badger.Txn) error { return touch(txn, t) }}
 	}
-	for len(operations) > 0 {
-		n := min(len(operations), maxOperations)
-		if err := s.commit(ctx, "storing last-seen times", operations[:n]...); err != nil {
-			return err
-		}
-		operations = operations[n:]
-	}
-	return nil
+	return s.commitAll(ctx, "storing last-seen times", operations)
 }
 
 // Delete removes the session under key.
@@ -207,6 +200,22 @@ func (s *Store) commit(ctx context.Context, doing string, operations ...*operati
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
+	}
+	return nil
+}
+
+// commitAll commits operations in parts that fit a transaction each.
+func (s *Store) commitAll(ctx context.Context, doing string, operations []*operation) error {
+	for len(operations) > 0 {
+		n, size := 0, 0
+		for n < len(operations) && n < maxOperations && (n == 0 || size+operations[n].size <= maxBytes) {
+			size += operations[n].size
+			n++
+		}
+		if err := s.commit(ctx, doing, operations[:n]...); err != nil {
+			return err
+		}
+		operations = operations[n:]
 	}
 	return nil
 }

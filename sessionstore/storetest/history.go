@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,12 +24,60 @@ type model struct {
 	created, deleteBegun, deleted atomic.Bool
 	seen                          atomic.Int64 // newest acknowledged, nanoseconds
 	begun                         atomic.Int64 // newest that was begun
+
+	// Updates carry numbers from 1 on, one at a time; those that were given up
+	// may be stored at any time later, or never.
+	updating sync.Mutex
+	version  atomic.Int64 // newest acknowledged
+	newest   atomic.Int64 // newest that was begun
+	givenUp  sync.Map     // their numbers
+}
+
+// numbered is the session with the groups of update n.
+func (m *model) numbered(n int64) *sessionstore.Session {
+	s := *m.session
+	s.User.PasswordSet = fmt.Sprint(n)
+	s.User.Groups = []sessionstore.Group{{ID: "S-1-5-21-" + fmt.Sprint(n)}}
+	return &s
+}
+
+// number is the update that s is of, 0 for the session as it was created; -1
+// if it is of none, or of several.
+func (m *model) number(s *sessionstore.Session) int64 {
+	if reflect.DeepEqual(s, m.session) {
+		return 0
+	}
+	n, err := strconv.ParseInt(s.User.PasswordSet, 10, 64)
+	if err != nil || n < 1 || !reflect.DeepEqual(s, m.numbered(n)) {
+		return -1
+	}
+	return n
+}
+
+func (m *model) update(ctx context.Context, store sessionstore.Store) error {
+	m.updating.Lock()
+	defer m.updating.Unlock()
+	created, deleted := m.created.Load(), m.deleted.Load()
+	n := m.newest.Add(1)
+	ok, err := store.Update(ctx, m.key, m.numbered(n))
+	switch {
+	case err != nil:
+		m.givenUp.Store(n, true)
+		return err
+	case ok && deleted:
+		return fmt.Errorf("session %s was updated after its deletion was acknowledged", m.session.ID)
+	case !ok && created && !m.deleteBegun.Load():
+		return fmt.Errorf("session %s was not there to update, and nobody deleted it", m.session.ID)
+	case ok:
+		m.version.Store(n)
+	}
+	return nil
 }
 
 // get reads the session and checks the answer against everything that was
 // certain from before the call to after it.
 func (m *model) get(ctx context.Context, store sessionstore.Store) error {
-	created, deleted, seen := m.created.Load(), m.deleted.Load(), m.seen.Load()
+	created, deleted, seen, version := m.created.Load(), m.deleted.Load(), m.seen.Load(), m.version.Load()
 	s, lastSeen, ok, err := store.Get(ctx, m.key)
 	deleteBegun, begun := m.deleteBegun.Load(), m.begun.Load()
 	switch {
@@ -43,6 +93,12 @@ func (m *model) get(ctx context.Context, store sessionstore.Store) error {
 		return fmt.Errorf("session %s lost an acknowledged touch", m.session.ID)
 	case ok && lastSeen.UnixNano() > max(begun, m.session.Created.UnixNano()):
 		return fmt.Errorf("session %s was seen at a time when nobody touched it", m.session.ID)
+	case ok:
+		n := m.number(s)
+		_, givenUp := m.givenUp.Load(n)
+		if n < 0 || n > m.newest.Load() || n < version && !givenUp {
+			return fmt.Errorf("session %s was read as of update %d; %d was acknowledged, %d begun", m.session.ID, n, version, m.newest.Load())
+		}
 	}
 	return nil
 }
@@ -86,8 +142,8 @@ func raise(v *atomic.Int64, n int64) {
 	}
 }
 
-// history lets several workers sign in, touch, replace, delete and read the
-// same sessions at once, some calls cancelled on the way, and restarts twice.
+// history lets several workers sign in, touch, update, replace, delete and read
+// the same sessions at once, some calls cancelled on the way, and restarts twice.
 func history(t *testing.T, b *bench) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -130,6 +186,8 @@ func history(t *testing.T, b *bench) {
 			return m.touch(ctx, b, m.session.Created.UnixNano()+r.Int64N(int64(time.Hour)))
 		case what < 45:
 			return m.delete(ctx, b)
+		case what < 60:
+			return m.update(ctx, b)
 		default:
 			return m.get(ctx, b)
 		}

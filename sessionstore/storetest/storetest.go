@@ -28,6 +28,11 @@ func Run(t *testing.T, open func(t *testing.T, dir string) sessionstore.Store) {
 		{"a session of the largest allowed size is kept", largest},
 		{"a session that must not be stored is refused", refused},
 		{"a sign-in replaces the old session in one step", replaced},
+		{"an update replaces the session and nothing else", updated},
+		{"an update never brings a session back", updateAfterDelete},
+		{"an update that must not be stored is refused", updateRefused},
+		{"an update that crosses a delete loses", updateAgainstDelete},
+		{"updates and touches of one session do not undo each other", updateAgainstTouch},
 		{"a touch moves the last-seen time forward only", touched},
 		{"a touch never brings a session back", touchAfterDelete},
 		{"a batch of touches is stored whole", touchedBatch},
@@ -37,6 +42,16 @@ func Run(t *testing.T, open func(t *testing.T, dir string) sessionstore.Store) {
 		{"everything is there after reopening", reopened},
 		{"a session without an absolute limit is kept while it is used", unlimited},
 		{"a session is kept to the last moment of its limits", keptToTheEnd},
+		{"an updated session is kept while it is used", updatedUnlimited},
+		{"a counter is kept until it expires", countersKept},
+		{"a counter without a value is deleted", countersDeleted},
+		{"counters that cannot be stored are refused together", countersRefused},
+		{"many counters are stored and read whole", countersMany},
+		{"reading counters can be ended, and lets others work", countersYield},
+		{"counters of several callers do not mix", countersAtOnce},
+		{"the first secret of a name stays", secretKept},
+		{"of several first secrets all callers get one", secretsAtOnce},
+		{"a secret that must not be stored is refused", secretRefused},
 		{"a cancelled call says so", cancelled},
 		{"a closed store says so", closed},
 		{"calls that cross Close finish or say closed", closedUnderLoad},
@@ -89,6 +104,7 @@ func NewSession(id string) *sessionstore.Session {
 			FirstName: "María", LastName: "García", DisplayName: "María García",
 			Email: "mgarcia@empresa.local", UPN: "mgarcia@empresa.local",
 			Title: "Jefa \x00\xff", Manager: "CN=Jefe,DC=empresa,DC=local",
+			PasswordSet: "134082011230000000",
 			Groups: []sessionstore.Group{
 				{ID: "S-1-5-21-1004336348-1177238915-682003330-512", Name: "IT Admins", DN: "CN=IT Admins,DC=empresa,DC=local"},
 				{ID: "S-1-5-21-1004336348-1177238915-682003330-513"},
@@ -409,6 +425,10 @@ func cancelled(t *testing.T, b *bench) {
 	}
 	b.want(key, s, s.Created)
 	b.wantMissing(fresh)
+	b.wantCounters()
+	if got, err := b.Secret(t.Context(), "cancelled", []byte("of a later caller")); err != nil || string(got) != "of a later caller" {
+		t.Errorf("Secret: %q, %v: that of a cancelled call was stored", got, err)
+	}
 }
 
 func closed(t *testing.T, b *bench) {
@@ -435,5 +455,9 @@ func calls(store sessionstore.Store, ctx context.Context, key, fresh sessionstor
 	_, _, errs["User"] = store.User(ctx, "empresa.local", "id-1")
 	errs["Create"] = store.Create(ctx, fresh, NewSession("id-1"), nil)
 	errs["Touch"] = store.Touch(ctx, []sessionstore.Touch{{Key: key, Seen: time.Now()}})
+	_, errs["Update"] = store.Update(ctx, key, NewSession("id-1"))
+	errs["SaveCounters"] = store.SaveCounters(ctx, []sessionstore.Counter{NewCounter("x")})
+	errs["Counters"] = store.Counters(ctx, func(sessionstore.Counter) error { return nil })
+	_, errs["Secret"] = store.Secret(ctx, "cancelled", []byte("fresh"))
 	return errs
 }

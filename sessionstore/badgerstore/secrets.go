@@ -1,0 +1,53 @@
+package badgerstore
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyauth/caddy-ldap/sessionstore"
+)
+
+func secretKey(name string) []byte {
+	return append([]byte{prefixSecret}, name...)
+}
+
+// Secret returns the secret of that name, and stores fresh if there is none.
+// The only writer decides who is first.
+func (s *Store) Secret(ctx context.Context, name string, fresh []byte) ([]byte, error) {
+	record, err := sessionstore.AppendSecret(nil, name, fresh)
+	if err != nil {
+		return nil, err
+	}
+	fresh = bytes.Clone(fresh) // the caller's may change
+	var secret []byte
+	err = s.commit(ctx, "storing secret", &operation{
+		size: len(record) + touchSize,
+		apply: func(txn *badger.Txn) error {
+			stored, err := value(txn, secretKey(name))
+			if err != nil {
+				return err
+			}
+			if stored != nil {
+				secret, err = sessionstore.DecodeSecret(stored, name)
+				switch {
+				case err != nil:
+					s.log.Warn("secret cannot be read and is replaced", "name", name, "error", err)
+				case !s.committer.doubt:
+					return nil
+				default:
+					// A write has failed: it may not be on the disk.
+					return txn.Set(secretKey(name), stored)
+				}
+			}
+			secret = fresh
+			return txn.Set(secretKey(name), record)
+		},
+	})
+	// After an error secret may still be written to.
+	if err != nil {
+		return nil, err
+	}
+	return secret, nil
+}
