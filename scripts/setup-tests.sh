@@ -7,10 +7,12 @@ set -euo pipefail
 packages=(
 	slapd ldap-utils
 	samba samba-ad-dc samba-ad-provision samba-dsdb-modules samba-vfs-modules winbind
+	389-ds-base libnss3-tools openssl
 	python3 python3-requests
 	curl ca-certificates
 	gcc libc6-dev
 )
+# 389-ds-base is not here: its services are one for each instance, and there is none.
 services=(slapd smbd nmbd winbind samba-ad-dc)
 
 say() { echo "setup-tests: $*"; }

@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Proxy forwards TCP connections to one server and can be made to fail while
@@ -13,12 +14,15 @@ type Proxy struct {
 	listener net.Listener
 	wg       sync.WaitGroup
 
-	mu       sync.Mutex
-	conns    map[net.Conn]struct{}
-	accepted int
-	closed   bool
-	refusing bool
-	flowing  chan struct{} // closed while bytes may pass
+	mu        sync.Mutex
+	links     map[*link]struct{}
+	accepted  int
+	closed    bool
+	refusing  bool
+	delay     time.Duration
+	dropAfter int64         // for new links; negative: never
+	answers   int           // for new links; 0: as many as come
+	flowing   chan struct{} // closed while bytes may pass
 }
 
 // NewProxy listens on a free loopback port until the test ends and forwards to
@@ -30,10 +34,11 @@ func NewProxy(t testing.TB, target string) *Proxy {
 		t.Fatalf("listening for the proxy to %s: %v", target, err)
 	}
 	p := &Proxy{
-		target:   target,
-		listener: listener,
-		conns:    make(map[net.Conn]struct{}),
-		flowing:  make(chan struct{}),
+		target:    target,
+		listener:  listener,
+		links:     make(map[*link]struct{}),
+		dropAfter: -1,
+		flowing:   make(chan struct{}),
 	}
 	close(p.flowing)
 	p.wg.Add(1)
@@ -56,7 +61,7 @@ func (p *Proxy) Connections() int {
 func (p *Proxy) Open() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.conns) / 2
+	return len(p.links)
 }
 
 // Stall holds back every byte in both directions, on new connections too, and
@@ -71,37 +76,86 @@ func (p *Proxy) Stall() {
 	}
 }
 
-// Resume lets everything pass that Stall held back, and ends Refuse.
-func (p *Proxy) Resume() {
+// StallOpen does the same to the connections that are open now and to no
+// later one: a firewall that has forgotten them.
+func (p *Proxy) StallOpen() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.refusing = false
-	p.open()
+	for l := range p.links {
+		if l.held == nil {
+			l.held = make(chan struct{})
+		}
+	}
+}
+
+// Delay makes whatever the server sends from now on arrive later by d; chunks
+// that are on their way at the same time do not add up. Zero ends it.
+func (p *Proxy) Delay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
+}
+
+// DropAfter closes each connection once n bytes from the server have passed,
+// counted from now on the open ones and from the start on later ones. With 0
+// the first byte that the server sends closes it, and does not arrive.
+func (p *Proxy) DropAfter(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.setDropAfter(n)
+}
+
+// StallAfter makes each new connection one that is forgotten, as by StallOpen,
+// once the server has sent n chunks, which most often are answers.
+func (p *Proxy) StallAfter(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answers = n
 }
 
 // Refuse closes each new connection as soon as it was accepted; open ones
-// stay. Resume ends it.
+// stay.
 func (p *Proxy) Refuse() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.refusing = true
 }
 
-// Cut closes every connection that is open now. Later ones are forwarded.
-func (p *Proxy) Cut() {
+// Resume ends Stall, StallOpen and StallAfter, and lets everything pass that
+// they held back; it ends Refuse and DropAfter too.
+func (p *Proxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for conn := range p.conns {
-		conn.Close()
-	}
-}
-
-// open needs p.mu.
-func (p *Proxy) open() {
+	p.refusing, p.answers = false, 0
+	p.setDropAfter(-1)
 	select {
 	case <-p.flowing:
 	default:
 		close(p.flowing)
+	}
+	for l := range p.links {
+		l.answers = 0
+		if l.held != nil {
+			close(l.held)
+			l.held = nil
+		}
+	}
+}
+
+// Cut closes every connection that is open now. Later ones are forwarded.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		l.cut()
+	}
+}
+
+// setDropAfter needs p.mu.
+func (p *Proxy) setDropAfter(n int64) {
+	p.dropAfter = n
+	for l := range p.links {
+		l.left = n
 	}
 }
 
@@ -132,60 +186,28 @@ func (p *Proxy) accept() {
 func (p *Proxy) forward(client, server net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	l := &link{proxy: p, client: client, server: server, done: make(chan struct{}), left: p.dropAfter, answers: p.answers}
 	if p.closed {
-		client.Close()
-		server.Close()
+		l.cut()
 		return
 	}
-	p.conns[client], p.conns[server] = struct{}{}, struct{}{}
-
-	var both sync.WaitGroup
-	both.Add(2)
-	pipe := func(dst, src net.Conn) {
-		defer both.Done()
-		p.copy(dst, src)
-		dst.Close()
-		src.Close()
-	}
-	go pipe(server, client)
-	go pipe(client, server)
+	p.links[l] = struct{}{}
 	p.wg.Add(1)
 	go func() {
 		defer p.wg.Done()
-		both.Wait()
+		l.run()
 		p.mu.Lock()
-		delete(p.conns, client)
-		delete(p.conns, server)
+		delete(p.links, l)
 		p.mu.Unlock()
 	}()
-}
-
-func (p *Proxy) copy(dst, src net.Conn) {
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := src.Read(buf)
-		if n > 0 {
-			p.mu.Lock()
-			flowing := p.flowing
-			p.mu.Unlock()
-			<-flowing
-			if _, err := dst.Write(buf[:n]); err != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
-	}
 }
 
 func (p *Proxy) close() {
 	p.listener.Close()
 	p.mu.Lock()
 	p.closed = true
-	p.open()
-	for conn := range p.conns {
-		conn.Close()
+	for l := range p.links {
+		l.cut()
 	}
 	p.mu.Unlock()
 	p.wg.Wait()

@@ -3,10 +3,8 @@ package realserver
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
-	"fmt"
+	"errors"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -39,8 +37,10 @@ type server struct {
 	// CA signed the server's certificate.
 	CA *CA
 
-	process *process
-	admin   ldap.SimpleBindRequest
+	process      *process
+	admin        ldap.SimpleBindRequest
+	certificates []tls.Certificate // that the tests' own connections show
+	idAttribute  string            // never changes and is never given to another entry
 }
 
 // Admin is a connection that may change anything, closed when the test ends.
@@ -67,7 +67,7 @@ func (s *server) Attributes(t testing.TB, dn string, names ...string) *ldap.Entr
 }
 
 func (s *server) dialAdmin() (*ldap.Conn, error) {
-	conn, err := dial(s.URL, s.CA.Pool())
+	conn, err := s.dial()
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (s *server) dialAdmin() (*ldap.Conn, error) {
 
 // probe succeeds when the server answers LDAP over TLS.
 func (s *server) probe() error {
-	conn, err := dial(s.URL, s.CA.Pool())
+	conn, err := s.dial()
 	if err != nil {
 		return err
 	}
@@ -92,28 +92,34 @@ func (s *server) probe() error {
 	return err
 }
 
-func dial(url string, roots *x509.CertPool) (*ldap.Conn, error) {
+// TryBind reports whether the server itself takes name and password,
+// whatever the code under test makes of them. A refusal is an *ldap.Error.
+func (s *server) TryBind(name, password string) error {
+	conn, err := s.dial()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.Bind(name, password)
+}
+
+// refused tells that the directory judged the bind and said no.
+func refused(err error) bool {
+	var ldapErr *ldap.Error
+	return errors.As(err, &ldapErr) && ldapErr.ResultCode == ldap.LDAPResultInvalidCredentials
+}
+
+func (s *server) dial() (*ldap.Conn, error) {
+	return dial(s.URL, s.CA.Pool(), s.certificates...)
+}
+
+func dial(url string, roots *x509.CertPool, certificates ...tls.Certificate) (*ldap.Conn, error) {
 	conn, err := ldap.DialURL(url,
-		ldap.DialWithTLSConfig(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}),
+		ldap.DialWithTLSConfig(&tls.Config{RootCAs: roots, Certificates: certificates, MinVersion: tls.VersionTLS12}),
 		ldap.DialWithDialer(&net.Dialer{Timeout: 5 * time.Second}))
 	if err != nil {
 		return nil, err
 	}
 	conn.SetTimeout(30 * time.Second)
 	return conn, nil
-}
-
-// sidText turns an objectSid into its S-1-… form (MS-DTYP 2.4.2.2). It is
-// written apart from the product's own on purpose: tests compare the two.
-func sidText(raw []byte) (string, error) {
-	if len(raw) < 8 || len(raw) != 8+4*int(raw[1]) {
-		return "", fmt.Errorf("reading a SID of %d bytes", len(raw))
-	}
-	authority := binary.BigEndian.Uint64(append([]byte{0, 0}, raw[2:8]...))
-	var b strings.Builder
-	fmt.Fprintf(&b, "S-%d-%d", raw[0], authority)
-	for sub := raw[8:]; len(sub) > 0; sub = sub[4:] {
-		fmt.Fprintf(&b, "-%d", binary.LittleEndian.Uint32(sub))
-	}
-	return b.String(), nil
 }

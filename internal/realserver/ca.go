@@ -62,8 +62,8 @@ func (ca *CA) Pool() *x509.CertPool {
 	return pool
 }
 
-// Issue writes a server certificate for names, host names or IP addresses, and
-// its key to the folder dir.
+// Issue writes a certificate for names, host names or IP addresses, and its key
+// to the folder dir. It is good for servers and for clients.
 func (ca *CA) Issue(dir string, names ...string) (certFile, keyFile string, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -79,7 +79,7 @@ func (ca *CA) Issue(dir string, names ...string) (certFile, keyFile string, err 
 		NotBefore:    time.Now().Add(-time.Hour),
 		NotAfter:     time.Now().Add(24 * time.Hour),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {

@@ -2,13 +2,12 @@ package realserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"testing"
+	"sync"
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
@@ -22,6 +21,7 @@ type Samba struct {
 	server
 	SambaAccounts
 	SambaGroups
+	SambaSpecial
 
 	// Domain is the DNS domain, NetBIOS the short one.
 	Domain, NetBIOS string
@@ -29,9 +29,21 @@ type Samba struct {
 	// Host is the controller's name; the certificate carries it besides
 	// localhost and 127.0.0.1.
 	Host string
+
+	// OtherOU is a DN to move people to; nobody is there.
+	OtherOU string
+
+	config string   // smb.conf
+	ports  *os.File // held while the controller has the ports
+
+	crowding sync.Once
+	crowdErr error
+	crowded  Account
 }
 
-// startSamba provisions and starts a controller in a folder below dir.
+// startSamba provisions and starts a controller in a folder below dir. The test
+// programs of several packages run at the same time and want the same ports, so
+// one of them waits for the other.
 func startSamba(dir string, ca *CA) (*Samba, error) {
 	samba, err := program("samba")
 	if err != nil {
@@ -48,12 +60,23 @@ func startSamba(dir string, ca *CA) (*Samba, error) {
 	if os.Geteuid() != 0 {
 		return nil, unavailable("ports 389 and 636, which cannot be moved, need root")
 	}
-	for _, port := range []string{"389", "636", "3268", "3269"} {
-		listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
-		if err != nil {
-			return nil, unavailable("port %s is taken: %v", port, err)
-		}
-		listener.Close()
+	// Less than the 10 minutes that go test gives a package.
+	lock, err := lockFile(filepath.Join(os.TempDir(), "caddy-ldap-samba.lock"), 8*time.Minute)
+	if err != nil {
+		return nil, fmt.Errorf("waiting for the ports: %w", err)
+	}
+	s, err := provisionSamba(samba, tool, dir, ca)
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	s.ports = lock
+	return s, nil
+}
+
+func provisionSamba(samba, tool, dir string, ca *CA) (*Samba, error) {
+	if err := portsFree("389", "636", "3268", "3269"); err != nil {
+		return nil, err
 	}
 
 	dir = filepath.Join(dir, "ad")
@@ -98,46 +121,47 @@ func startSamba(dir string, ca *CA) (*Samba, error) {
 		server: server{
 			URL: "ldaps://127.0.0.1:636", PlainURL: "ldap://127.0.0.1:389",
 			BaseDN: sambaBase, CA: ca, process: process,
-			admin: ldap.SimpleBindRequest{Username: "Administrator@corp.test", Password: sambaAdminPassword},
+			admin:       ldap.SimpleBindRequest{Username: "Administrator@corp.test", Password: sambaAdminPassword},
+			idAttribute: "objectGUID",
 		},
 		SambaAccounts: sambaAccounts(),
+		SambaSpecial:  sambaSpecial(),
 		SambaGroups:   sambaGroups(),
 		Domain:        "corp.test", NetBIOS: "CORP", Host: "dc1.corp.test",
+		OtherOU: sambaOther,
+		config:  config,
+		crowded: sambaPerson("popular", "Clave-Popular-20", "Paula", "Popular"),
 	}
 	if err := process.waitUntil(time.Minute, s.probe); err != nil {
 		process.stop()
 		return nil, fmt.Errorf("waiting for ldaps: %w", err)
 	}
-	if err := s.fill(config); err != nil {
+	if err := s.fill(); err != nil {
 		process.stop()
 		return nil, fmt.Errorf("filling the domain: %w\n%s", err, tail(logFile))
 	}
 	return s, nil
 }
 
-// SID of the entry dn, in its S-1-… form.
-func (s *Samba) SID(t testing.TB, dn string) string {
-	t.Helper()
-	sid, err := sidText(s.Attributes(t, dn, "objectSid").GetRawAttributeValue("objectSid"))
-	if err != nil {
-		t.Fatalf("reading objectSid of %q: %v", dn, err)
+// portsFree waits a moment for ports that a controller gives back whose test
+// process was killed.
+func portsFree(ports ...string) error {
+	for _, port := range ports {
+		for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+			listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+			if err == nil {
+				listener.Close()
+				break
+			}
+			if time.Now().After(deadline) {
+				return unavailable("port %s is taken: %v", port, err)
+			}
+		}
 	}
-	return sid
+	return nil
 }
 
-// TryBind reports whether the controller itself takes name and password,
-// whatever the code under test makes of them. A refusal is an *ldap.Error.
-func (s *Samba) TryBind(name, password string) error {
-	conn, err := dial(s.URL, s.CA.Pool())
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	return conn.Bind(name, password)
-}
-
-// refused tells that the directory judged the bind and said no.
-func refused(err error) bool {
-	var ldapErr *ldap.Error
-	return errors.As(err, &ldapErr) && ldapErr.ResultCode == ldap.LDAPResultInvalidCredentials
+func (s *Samba) stop() {
+	s.process.stop()
+	s.ports.Close()
 }

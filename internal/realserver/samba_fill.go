@@ -3,15 +3,14 @@ package realserver
 import (
 	"encoding/binary"
 	"fmt"
-	"os/exec"
+	"time"
 	"unicode/utf16"
 
 	"github.com/go-ldap/ldap/v3"
 )
 
-// fill puts people, groups and password rules into the empty domain whose
-// smb.conf is config.
-func (s *Samba) fill(config string) error {
+// fill puts people, groups and password rules into the empty domain.
+func (s *Samba) fill() error {
 	conn, err := s.dialAdmin()
 	if err != nil {
 		return fmt.Errorf("connecting as Administrator: %w", err)
@@ -24,7 +23,7 @@ func (s *Samba) fill(config string) error {
 	if err := conn.Modify(suffix); err != nil {
 		return fmt.Errorf("adding the UPN suffix: %w", err)
 	}
-	for _, ou := range []string{sambaPeople, sambaGroup} {
+	for _, ou := range []string{sambaPeople, sambaGroup, sambaOther} {
 		if err := add(conn, ou, attributes{"objectClass": {"organizationalUnit"}}); err != nil {
 			return err
 		}
@@ -37,13 +36,19 @@ func (s *Samba) fill(config string) error {
 	if err := s.addGroups(conn); err != nil {
 		return err
 	}
-	if err := s.addLockoutRule(conn); err != nil {
+	if err := s.addSpecial(conn); err != nil {
+		return err
+	}
+	if err := s.addPasswordSettings(conn); err != nil {
 		return err
 	}
 	if err := s.lock(); err != nil {
 		return err
 	}
-	return s.age(config)
+	return s.agePasswords(map[string]time.Time{
+		s.PasswordExpired.DN: time.Date(2020, 11, 15, 0, 0, 0, 0, time.UTC),
+		s.WeeklyPassword.DN:  time.Now().Add(-8 * 24 * time.Hour),
+	})
 }
 
 type attributes map[string][]string
@@ -59,7 +64,7 @@ func (s *Samba) people() []personEntry {
 	return []personEntry{
 		{a.Maria, nil}, {a.Juan, nil}, {a.Munoz, nil}, {a.NoUPN, nil}, {a.TwinA, nil}, {a.TwinB, nil},
 		{a.Victim, nil}, {a.Eve, nil}, {a.CrossA, nil}, {a.CrossB, nil},
-		{a.PasswordExpired, nil}, {a.Clumsy, nil}, {a.Locked, nil}, {a.Service, nil},
+		{a.PasswordExpired, nil}, {a.WeeklyPassword, nil}, {a.Clumsy, nil}, {a.Locked, nil}, {a.Service, nil},
 		{a.Disabled, attributes{"userAccountControl": {"514"}}},
 		{a.MustChange, attributes{"pwdLastSet": {"0"}}},
 		// 100-nanosecond steps since 1601: some day of 2020.
@@ -70,6 +75,10 @@ func (s *Samba) people() []personEntry {
 }
 
 func addPerson(conn *ldap.Conn, a Account, extra attributes) error {
+	return add(conn, a.DN, personAttributes(a, extra))
+}
+
+func personAttributes(a Account, extra attributes) attributes {
 	entry := attributes{
 		"objectClass":        {"user"},
 		"sAMAccountName":     {a.Username},
@@ -90,18 +99,28 @@ func addPerson(conn *ldap.Conn, a Account, extra attributes) error {
 	for name, values := range extra {
 		entry[name] = values
 	}
-	return add(conn, a.DN, entry)
+	return entry
+}
+
+// Values of groupType.
+const (
+	globalSecurity = "-2147483646"
+	distribution   = "2"
+)
+
+func groupAttributes(name, kind string, members ...string) attributes {
+	entry := attributes{"objectClass": {"group"}, "sAMAccountName": {name}, "groupType": {kind}}
+	if len(members) > 0 {
+		entry["member"] = members
+	}
+	return entry
 }
 
 func (s *Samba) addGroups(conn *ldap.Conn) error {
-	const global, distribution = "-2147483646", "2"
+	const global = globalSecurity
 	g := s.SambaGroups
 	group := func(dn, name, kind string, members ...string) error {
-		entry := attributes{"objectClass": {"group"}, "sAMAccountName": {name}, "groupType": {kind}}
-		if len(members) > 0 {
-			entry["member"] = members
-		}
-		return add(conn, dn, entry)
+		return add(conn, dn, groupAttributes(name, kind, members...))
 	}
 	if err := group(g.Engineering, "Ingeniería", global, s.Juan.DN); err != nil {
 		return err
@@ -133,24 +152,31 @@ func (s *Samba) addGroups(conn *ldap.Conn) error {
 	return nil
 }
 
-// addLockoutRule makes a fine-grained policy: three wrong passwords lock for 30
-// minutes. The domain itself locks nobody.
-func (s *Samba) addLockoutRule(conn *ldap.Conn) error {
-	const halfHour, never = "-18000000000", "-9223372036854775808"
-	return add(conn, lockoutPSO, attributes{
-		"objectClass":                              {"msDS-PasswordSettings"},
-		"msDS-PasswordSettingsPrecedence":          {"10"},
-		"msDS-PasswordReversibleEncryptionEnabled": {"FALSE"},
-		"msDS-PasswordHistoryLength":               {"0"},
-		"msDS-PasswordComplexityEnabled":           {"FALSE"},
-		"msDS-MinimumPasswordLength":               {"1"},
-		"msDS-MinimumPasswordAge":                  {"0"},
-		"msDS-MaximumPasswordAge":                  {never},
-		"msDS-LockoutThreshold":                    {"3"},
-		"msDS-LockoutObservationWindow":            {halfHour},
-		"msDS-LockoutDuration":                     {halfHour},
-		"msDS-PSOAppliesTo":                        {s.Clumsy.DN, s.Locked.DN},
-	})
+// addPasswordSettings makes two fine-grained policies. The domain itself locks
+// nobody, and its passwords live for 42 days. (Samba takes an age of one day or
+// less for "never".)
+func (s *Samba) addPasswordSettings(conn *ldap.Conn) error {
+	const halfHour, week, never = "-18000000000", "-6048000000000", "-9223372036854775808"
+	policy := func(name, precedence, threshold, maxAge string, people ...string) error {
+		return add(conn, "CN="+name+","+passwordSettings, attributes{
+			"objectClass":                              {"msDS-PasswordSettings"},
+			"msDS-PasswordSettingsPrecedence":          {precedence},
+			"msDS-PasswordReversibleEncryptionEnabled": {"FALSE"},
+			"msDS-PasswordHistoryLength":               {"0"},
+			"msDS-PasswordComplexityEnabled":           {"FALSE"},
+			"msDS-MinimumPasswordLength":               {"1"},
+			"msDS-MinimumPasswordAge":                  {"0"},
+			"msDS-MaximumPasswordAge":                  {maxAge},
+			"msDS-LockoutThreshold":                    {threshold},
+			"msDS-LockoutObservationWindow":            {halfHour},
+			"msDS-LockoutDuration":                     {halfHour},
+			"msDS-PSOAppliesTo":                        people,
+		})
+	}
+	if err := policy("bloqueo", "10", "3", never, s.Clumsy.DN, s.Locked.DN); err != nil {
+		return err
+	}
+	return policy("semanal", "20", "0", week, s.WeeklyPassword.DN)
 }
 
 // lock uses up the three wrong passwords of the account that is to be locked.
@@ -159,34 +185,6 @@ func (s *Samba) lock() error {
 		if err := s.TryBind(s.Locked.UPN, "wrong"); !refused(err) {
 			return fmt.Errorf("locking %q: binding with a wrong password gave %v", s.Locked.Username, err)
 		}
-	}
-	return nil
-}
-
-// age makes a password older than the domain's 42 days. Over LDAP a pwdLastSet
-// may only become 0 or now, so this goes through Samba's own database, as its
-// upgrade from older domains does.
-func (s *Samba) age(config string) error {
-	const script = `
-import sys, ldb
-from samba import dsdb
-from samba.auth import system_session
-from samba.param import LoadParm
-from samba.samdb import SamDB
-
-config, dn = sys.argv[1:]
-lp = LoadParm()
-lp.load(config)
-message = ldb.Message()
-sam = SamDB(session_info=system_session(), lp=lp)
-message.dn = ldb.Dn(sam, dn)
-message["pwdLastSet"] = ldb.MessageElement("132500000000000000", ldb.FLAG_MOD_REPLACE, "pwdLastSet")
-sam.modify(message, controls=["local_oid:%s:0" % dsdb.DSDB_CONTROL_BYPASS_PASSWORD_HASH_OID])
-`
-	// Debian's Python: another one that is first in PATH has no Samba modules.
-	out, err := exec.Command("/usr/bin/python3", "-c", script, config, s.PasswordExpired.DN).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("ageing the password of %q: %w\n%s", s.PasswordExpired.Username, err, out)
 	}
 	return nil
 }

@@ -1,12 +1,18 @@
 package realserver
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/go-ldap/ldap/v3"
+)
 
 const (
 	sambaBase   = "DC=corp,DC=test"
 	sambaPeople = "OU=Personas," + sambaBase
 	sambaGroup  = "OU=Grupos," + sambaBase
-	lockoutPSO  = "CN=bloqueo,CN=Password Settings Container,CN=System," + sambaBase
+	sambaOther  = "OU=Traslados," + sambaBase
+
+	passwordSettings = "CN=Password Settings Container,CN=System," + sambaBase
 )
 
 // SambaAccounts are the people of the domain. Every password differs, so that
@@ -33,6 +39,11 @@ type SambaAccounts struct {
 
 	Disabled, AccountExpired, LogonHours, Workstation Account
 	PasswordExpired, MustChange                       Account
+
+	// WeeklyPassword's password is eight days old: young by the rule of the
+	// domain, 42 days, and expired by the password settings object that
+	// applies to it, seven days.
+	WeeklyPassword Account
 
 	// Clumsy is locked out for 30 minutes by 3 wrong passwords. Tests that
 	// count binds read its badPwdCount.
@@ -69,39 +80,28 @@ func sambaGroups() SambaGroups {
 }
 
 func sambaAccounts() SambaAccounts {
-	person := func(username, password, first, last string) Account {
-		name := last
-		if first != "" {
-			name = first + " " + last
-		}
-		return Account{
-			Username: username, Password: password,
-			FirstName: first, LastName: last, Name: name,
-			DN:    "CN=" + name + "," + sambaPeople,
-			Email: username + "@corp.test", UPN: username + "@corp.test",
-		}
-	}
 	a := SambaAccounts{
-		Juan:   person("juan", "Contraseña-de-Juan-1", "Juan", "Pérez Muñoz"),
-		Munoz:  person("muñoz", "Clave-de-Munoz-2", "Íñigo", "Muñoz Ñáñez"),
-		Maria:  person("maria", "Clave-de-Maria-3", "María", "García"),
-		NoUPN:  person("sinupn", "Clave-de-SinUPN-4", "", "Solitario"),
-		TwinA:  person("gemelo1", "Clave-de-Gemelo1-5", "Cástor", "Gemelo"),
-		TwinB:  person("gemelo2", "Clave-de-Gemelo2-6", "Pólux", "Gemelo"),
-		Victim: person("pb_victim", "Clave-de-Victim-7", "Victoria", "Víctima"),
-		Eve:    person("pb_eve", "Clave-de-Eve-8", "Eva", "Atacante"),
-		CrossA: person("cruz_a", "Clave-de-CruzA-9", "Ana", "Cruzada"),
-		CrossB: person("cruz_b", "Clave-de-CruzB-10", "Blas", "Cruzado"),
+		Juan:   sambaPerson("juan", "Contraseña-de-Juan-1", "Juan", "Pérez Muñoz"),
+		Munoz:  sambaPerson("muñoz", "Clave-de-Munoz-2", "Íñigo", "Muñoz Ñáñez"),
+		Maria:  sambaPerson("maria", "Clave-de-Maria-3", "María", "García"),
+		NoUPN:  sambaPerson("sinupn", "Clave-de-SinUPN-4", "", "Solitario"),
+		TwinA:  sambaPerson("gemelo1", "Clave-de-Gemelo1-5", "Cástor", "Gemelo"),
+		TwinB:  sambaPerson("gemelo2", "Clave-de-Gemelo2-6", "Pólux", "Gemelo"),
+		Victim: sambaPerson("pb_victim", "Clave-de-Victim-7", "Victoria", "Víctima"),
+		Eve:    sambaPerson("pb_eve", "Clave-de-Eve-8", "Eva", "Atacante"),
+		CrossA: sambaPerson("cruz_a", "Clave-de-CruzA-9", "Ana", "Cruzada"),
+		CrossB: sambaPerson("cruz_b", "Clave-de-CruzB-10", "Blas", "Cruzado"),
 
-		Disabled:        person("deshabilitada", "Clave-Deshab-11", "Delia", "Deshabilitada"),
-		AccountExpired:  person("caducada", "Clave-Caducada-12", "Carla", "Caducada"),
-		LogonHours:      person("sinhoras", "Clave-SinHoras-13", "Sara", "Sinhoras"),
-		Workstation:     person("otropuesto", "Clave-OtroPuesto-14", "Óscar", "Otropuesto"),
-		PasswordExpired: person("expirada", "Clave-Expirada-15", "Elena", "Expirada"),
-		MustChange:      person("debecambiar", "Clave-DebeCambiar-16", "Diego", "Debecambiar"),
-		Clumsy:          person("torpe", "Clave-Torpe-17", "Teo", "Torpe"),
-		Locked:          person("bloqueada", "Clave-Bloqueada-18", "Berta", "Bloqueada"),
-		Service:         person("svc-caddy", "Clave-Servicio-19", "", "Servicio Caddy"),
+		Disabled:        sambaPerson("deshabilitada", "Clave-Deshab-11", "Delia", "Deshabilitada"),
+		AccountExpired:  sambaPerson("caducada", "Clave-Caducada-12", "Carla", "Caducada"),
+		LogonHours:      sambaPerson("sinhoras", "Clave-SinHoras-13", "Sara", "Sinhoras"),
+		Workstation:     sambaPerson("otropuesto", "Clave-OtroPuesto-14", "Óscar", "Otropuesto"),
+		PasswordExpired: sambaPerson("expirada", "Clave-Expirada-15", "Elena", "Expirada"),
+		MustChange:      sambaPerson("debecambiar", "Clave-DebeCambiar-16", "Diego", "Debecambiar"),
+		WeeklyPassword:  sambaPerson("semanal", "Clave-Semanal-21", "Sonia", "Semanal"),
+		Clumsy:          sambaPerson("torpe", "Clave-Torpe-17", "Teo", "Torpe"),
+		Locked:          sambaPerson("bloqueada", "Clave-Bloqueada-18", "Berta", "Bloqueada"),
+		Service:         sambaPerson("svc-caddy", "Clave-Servicio-19", "", "Servicio Caddy"),
 	}
 	a.Juan.Title, a.Juan.Manager = "Ingeniero", a.Maria.DN
 	// mail is an IA5 string: no letter outside ASCII.
@@ -111,4 +111,17 @@ func sambaAccounts() SambaAccounts {
 	a.Eve.UPN = "pb_victim@other.example"
 	a.CrossA.UPN, a.CrossB.UPN = "cruz_b@other.example", "cruz_a@other.example"
 	return a
+}
+
+func sambaPerson(username, password, first, last string) Account {
+	name := last
+	if first != "" {
+		name = first + " " + last
+	}
+	return Account{
+		Username: username, Password: password,
+		FirstName: first, LastName: last, Name: name,
+		DN:    "CN=" + ldap.EscapeDN(name) + "," + sambaPeople,
+		Email: username + "@corp.test", UPN: username + "@corp.test",
+	}
 }

@@ -20,6 +20,8 @@ type Shared struct {
 	sambaErr error
 	slapd    *Slapd
 	slapdErr error
+	ds389    *DS389
+	ds389Err error
 }
 
 // Samba returns the domain controller, or ends the test as the package comment
@@ -52,6 +54,21 @@ func (s *Shared) Slapd(t testing.TB) *Slapd {
 	return s.slapd
 }
 
+// DS389 returns the 389 Directory Server, or ends the test as the package
+// comment says.
+func (s *Shared) DS389(t testing.TB) *DS389 {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ds389 == nil && s.ds389Err == nil {
+		if s.ds389Err = s.prepare(); s.ds389Err == nil {
+			s.ds389, s.ds389Err = startDS389(s.dir, s.ca)
+		}
+	}
+	require(t, "389 Directory Server", s.ds389Err)
+	return s.ds389
+}
+
 // prepare makes what every server needs. The folder sits directly in the
 // system's temporary folder: Samba puts Unix sockets into it, whose paths may
 // have 107 bytes at most.
@@ -79,6 +96,9 @@ func (s *Shared) DumpLogs(w io.Writer) {
 	if s.slapd != nil {
 		fmt.Fprintln(w, tail(s.slapd.process.logFile))
 	}
+	if s.ds389 != nil {
+		fmt.Fprintln(w, tail(s.ds389.process.logFile))
+	}
 }
 
 // Stop ends the servers and removes their folders.
@@ -86,10 +106,13 @@ func (s *Shared) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.samba != nil {
-		s.samba.process.stop()
+		s.samba.stop()
 	}
 	if s.slapd != nil {
 		s.slapd.process.stop()
+	}
+	if s.ds389 != nil {
+		s.ds389.process.stop()
 	}
 	if s.dir != "" {
 		os.RemoveAll(s.dir)

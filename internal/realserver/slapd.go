@@ -1,11 +1,13 @@
 package realserver
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +21,13 @@ type Slapd struct {
 	server
 	SlapdAccounts
 	SlapdGroups
+
+	// SlapdPolicyAccounts exist with SlapdOptions.PasswordPolicy only.
+	SlapdPolicyAccounts
+
+	crowding sync.Once
+	crowdErr error
+	crowded  Account
 }
 
 // SlapdOptions are what one server has differently.
@@ -26,6 +35,14 @@ type SlapdOptions struct {
 	// NoMemberOf leaves the memberof overlay out: entries of people have no
 	// memberOf, and only the groups know who is in them.
 	NoMemberOf bool
+
+	// PasswordPolicy adds the ppolicy overlay, and accounts of every state that
+	// it knows.
+	PasswordPolicy bool
+
+	// ClientCertificates makes the server take TLS connections of clients only
+	// that show a certificate of its CA.
+	ClientCertificates bool
 
 	// IdleTimeout, if not zero, is when the server closes silent connections.
 	IdleTimeout time.Duration
@@ -89,10 +106,22 @@ func startSlapdOnce(slapd, modules, dir string, ca *CA, options SlapdOptions) (*
 			URL:      "ldaps://" + ports[0],
 			PlainURL: "ldap://" + ports[1],
 			BaseDN:   slapdBase, CA: ca,
-			admin: ldap.SimpleBindRequest{Username: slapdAdmin, Password: slapdAdminPassword},
+			admin:       ldap.SimpleBindRequest{Username: slapdAdmin, Password: slapdAdminPassword},
+			idAttribute: "entryUUID",
 		},
 		SlapdAccounts: slapdAccounts(),
 		SlapdGroups:   slapdGroups(),
+		crowded:       slapdPerson("popular", "Clave-Popular-6", "Paula", "Popular"),
+	}
+	if options.ClientCertificates {
+		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("loading the certificate: %w", err)
+		}
+		s.certificates = []tls.Certificate{pair}
+	}
+	if options.PasswordPolicy {
+		s.SlapdPolicyAccounts = slapdPolicyAccounts()
 	}
 	// -d keeps slapd in the foreground; "stats" logs each operation, never a
 	// password.
@@ -105,7 +134,7 @@ func startSlapdOnce(slapd, modules, dir string, ca *CA, options SlapdOptions) (*
 		s.process.stop()
 		return nil, fmt.Errorf("waiting for ldaps: %w", err)
 	}
-	if err := s.fill(); err != nil {
+	if err := s.fill(options); err != nil {
 		s.process.stop()
 		return nil, fmt.Errorf("filling slapd: %w\n%s", err, tail(s.process.logFile))
 	}
@@ -127,7 +156,7 @@ func (s *Slapd) Binds(t testing.TB, dn string) int {
 // bound as dn; an empty dn stands for an anonymous one.
 func (s *Slapd) CountVisible(t testing.TB, dn, password string) int {
 	t.Helper()
-	conn, err := dial(s.URL, s.CA.Pool())
+	conn, err := s.dial()
 	if err != nil {
 		t.Fatalf("connecting to slapd: %v", err)
 	}
@@ -160,18 +189,25 @@ func slapdConfig(modules, dir, caFile, certFile, keyFile string, options SlapdOp
 	if !options.NoMemberOf {
 		line("moduleload memberof")
 	}
+	if options.PasswordPolicy {
+		line("moduleload ppolicy")
+	}
 	line("pidfile %s", filepath.Join(dir, "slapd.pid"))
 	line("argsfile %s", filepath.Join(dir, "slapd.args"))
 	line("TLSCACertificateFile %s", caFile)
 	line("TLSCertificateFile %s", certFile)
 	line("TLSCertificateKeyFile %s", keyFile)
 	line("TLSProtocolMin 3.3")
+	if options.ClientCertificates {
+		line("TLSVerifyClient demand")
+	}
 	if options.IdleTimeout > 0 {
 		line("idletimeout %d", int(options.IdleTimeout.Seconds()))
 	}
 	line(`access to dn.base="" by * read`)
 	line("database mdb")
-	line("maxsize 67108864")
+	line("dbnosync") // the folder does not outlive the server
+	line("maxsize 268435456")
 	line("suffix %q", slapdBase)
 	line("directory %s", filepath.Join(dir, "db"))
 	line("rootdn %q", slapdAdmin)
@@ -179,6 +215,13 @@ func slapdConfig(modules, dir, caFile, certFile, keyFile string, options SlapdOp
 	line("index objectClass,uid,mail,member,memberUid eq")
 	if !options.NoMemberOf {
 		line("overlay memberof")
+	}
+	if options.PasswordPolicy {
+		line("overlay ppolicy")
+		line("ppolicy_default %q", slapdPolicyDefault)
+		// Without it the control does not tell a locked account from a wrong
+		// password.
+		line("ppolicy_use_lockout")
 	}
 	// Anonymous clients may bind and nothing else; only the service account
 	// may search, and people may read their own entry.

@@ -2,7 +2,6 @@ package realserver
 
 import (
 	"fmt"
-	"testing"
 
 	"github.com/go-ldap/ldap/v3"
 )
@@ -27,6 +26,9 @@ type SlapdAccounts struct {
 	Odd Account
 	// Alone is in no group.
 	Alone Account
+	// Deep is in Levels[0], and through it in all twelve; Middle is in
+	// Levels[4], and through it in eight. Both are in Unique through Levels[4].
+	Deep, Middle Account
 	// Service may search, read and nothing else; its Username is empty.
 	Service Account
 }
@@ -36,28 +38,34 @@ type SlapdGroups struct {
 	Engineering string // cn ingenieria; itself a member of Staff
 	Staff       string // cn plantilla
 	Posix       string // cn unix, a posixGroup with memberUid
+
+	// Levels are cn nivel-01 … nivel-12, each in the next. The last two are in
+	// each other, so that a walk up from any of them meets a cycle.
+	Levels [12]string
+	Unique string // cn unicos, a groupOfUniqueNames, which gives nobody a memberOf
 }
 
 func slapdGroups() SlapdGroups {
-	return SlapdGroups{
+	g := SlapdGroups{
 		Engineering: "cn=ingenieria," + slapdGroupOU,
 		Staff:       "cn=plantilla," + slapdGroupOU,
 		Posix:       "cn=unix," + slapdGroupOU,
+		Unique:      "cn=unicos," + slapdGroupOU,
 	}
+	for i := range g.Levels {
+		g.Levels[i] = fmt.Sprintf("cn=nivel-%02d,%s", i+1, slapdGroupOU)
+	}
+	return g
 }
 
 func slapdAccounts() SlapdAccounts {
-	person := func(uid, password, first, last string) Account {
-		return Account{
-			Username: uid, Password: password, DN: "uid=" + uid + "," + slapdPeople,
-			FirstName: first, LastName: last, Name: first + " " + last, Email: uid + "@empresa.test",
-		}
-	}
 	a := SlapdAccounts{
-		Lucia:   person("lucia", "Contraseña-de-Lucía-1", "Lucía", "Núñez Peña"),
-		Pedro:   person("pedro", "Clave-de-Pedro-2", "Pedro", "Jefe"),
-		Odd:     person("raro", "Clave-de-Raro-3", "Rita", `Rara, S.A. + C\A`),
-		Alone:   person("solo", "Clave-de-Solo-4", "Sol", "Sola"),
+		Lucia:   slapdPerson("lucia", "Contraseña-de-Lucía-1", "Lucía", "Núñez Peña"),
+		Pedro:   slapdPerson("pedro", "Clave-de-Pedro-2", "Pedro", "Jefe"),
+		Odd:     slapdPerson("raro", "Clave-de-Raro-3", "Rita", `Rara, S.A. + C\A`),
+		Alone:   slapdPerson("solo", "Clave-de-Solo-4", "Sol", "Sola"),
+		Deep:    slapdPerson("profunda", "Clave-de-Profunda-7", "Petra", "Profunda"),
+		Middle:  slapdPerson("media", "Clave-de-Media-8", "Marta", "Media"),
 		Service: Account{DN: slapdService, Password: "Clave-de-Servicio-5"},
 	}
 	a.Lucia.Title, a.Lucia.Manager = "Ingeniera", a.Pedro.DN
@@ -66,9 +74,30 @@ func slapdAccounts() SlapdAccounts {
 	return a
 }
 
+func slapdPerson(uid, password, first, last string) Account {
+	return Account{
+		Username: uid, Password: password, DN: "uid=" + uid + "," + slapdPeople,
+		FirstName: first, LastName: last, Name: first + " " + last, Email: uid + "@empresa.test",
+	}
+}
+
+// attributes of an inetOrgPerson.
+func (a Account) attributes() attributes {
+	entry := attributes{
+		"objectClass": {"inetOrgPerson"}, "uid": {a.Username}, "cn": {a.Name}, "displayName": {a.Name},
+		"givenName": {a.FirstName}, "sn": {a.LastName}, "userPassword": {a.Password},
+	}
+	for name, value := range map[string]string{"mail": a.Email, "title": a.Title, "manager": a.Manager} {
+		if value != "" {
+			entry[name] = []string{value}
+		}
+	}
+	return entry
+}
+
 // fill is done over LDAP, not with slapadd: the memberof overlay keeps memberOf
 // only for changes that it sees.
-func (s *Slapd) fill() error {
+func (s *Slapd) fill(options SlapdOptions) error {
 	conn, err := s.dialAdmin()
 	if err != nil {
 		return fmt.Errorf("connecting as the administrator: %w", err)
@@ -91,42 +120,56 @@ func (s *Slapd) fill() error {
 	if err := add(conn, s.Service.DN, service); err != nil {
 		return err
 	}
-	for _, a := range []Account{s.Pedro, s.Lucia, s.Odd, s.Alone} {
-		entry := attributes{
-			"objectClass": {"inetOrgPerson"}, "uid": {a.Username}, "cn": {a.Name}, "displayName": {a.Name},
-			"givenName": {a.FirstName}, "sn": {a.LastName}, "userPassword": {a.Password},
-		}
-		for name, value := range map[string]string{"mail": a.Email, "title": a.Title, "manager": a.Manager} {
-			if value != "" {
-				entry[name] = []string{value}
-			}
-		}
-		if err := add(conn, a.DN, entry); err != nil {
+	for _, a := range []Account{s.Pedro, s.Lucia, s.Odd, s.Alone, s.Deep, s.Middle} {
+		if err := add(conn, a.DN, a.attributes()); err != nil {
 			return err
 		}
 	}
-	groups := []struct {
+	if err := s.addGroups(conn); err != nil {
+		return err
+	}
+	if options.PasswordPolicy {
+		return s.addPolicies(conn)
+	}
+	return nil
+}
+
+func groupOfNames(members ...string) attributes {
+	return attributes{"objectClass": {"groupOfNames"}, "member": members}
+}
+
+func (s *Slapd) addGroups(conn *ldap.Conn) error {
+	type group struct {
 		dn    string
 		entry attributes
-	}{
-		{s.Engineering, attributes{"objectClass": {"groupOfNames"}, "member": {s.Lucia.DN, s.Odd.DN}}},
-		{s.Staff, attributes{"objectClass": {"groupOfNames"}, "member": {s.Pedro.DN, s.Engineering}}},
+	}
+	groups := []group{
+		{s.Engineering, groupOfNames(s.Lucia.DN, s.Odd.DN)},
+		{s.Staff, groupOfNames(s.Pedro.DN, s.Engineering)},
 		{s.Posix, attributes{"objectClass": {"posixGroup"}, "gidNumber": {"2000"}, "memberUid": {s.Lucia.Username}}},
 	}
+	lower := s.Deep.DN
+	for i, dn := range s.Levels {
+		members := []string{lower}
+		if i == 4 {
+			members = append(members, s.Middle.DN)
+		}
+		groups = append(groups, group{dn, groupOfNames(members...)})
+		lower = dn
+	}
+	groups = append(groups, group{s.Unique, attributes{
+		"objectClass": {"groupOfUniqueNames"}, "uniqueMember": {s.Levels[4]},
+	}})
 	for _, group := range groups {
 		if err := add(conn, group.dn, group.entry); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// SetPassword replaces the password of the entry dn.
-func (s *Slapd) SetPassword(t testing.TB, dn, password string) {
-	t.Helper()
-	change := ldap.NewModifyRequest(dn, nil)
-	change.Replace("userPassword", []string{password})
-	if err := s.Admin(t).Modify(change); err != nil {
-		t.Fatalf("changing the password of %q: %v", dn, err)
+	last := len(s.Levels) - 1
+	cycle := ldap.NewModifyRequest(s.Levels[last-1], nil)
+	cycle.Add("member", []string{s.Levels[last]})
+	if err := conn.Modify(cycle); err != nil {
+		return fmt.Errorf("closing the cycle of groups: %w", err)
 	}
+	return nil
 }
