@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
@@ -33,6 +34,9 @@ type answer struct {
 	// varies: there are such origins, so that the answer depends on it.
 	cors   string
 	varies bool
+
+	// prompt: the client has only so long to read it.
+	prompt bool
 
 	decided, wroteHeader bool
 }
@@ -131,6 +135,9 @@ func (a *answer) WriteHeader(status int) {
 	if !a.wroteHeader {
 		a.wroteHeader = true
 		a.decide()
+		if a.prompt {
+			_ = http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(answerTimeout))
+		}
 	}
 	a.ResponseWriter.WriteHeader(status)
 }

@@ -10,14 +10,15 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddyauth/caddy-ldap/caddyauth/pages"
-	"github.com/caddyauth/caddy-ldap/ldap"
 	"github.com/caddyauth/caddy-ldap/sessionstore"
+	"github.com/caddyauth/caddy-ldap/throttle"
 )
 
 func init() {
@@ -31,25 +32,30 @@ func init() {
 // App signs people in with their directory account and keeps their sessions.
 // The handlers ldap_login and require_session put it in front of sites.
 type App struct {
-	// The directory that proves who people are. Exactly one.
+	// The directories that prove who people are, at least one. With several, the
+	// name that somebody types says which, see Directory.Domains; user names
+	// then carry the label, as in jdoe@corp.example.com.
 	Directories []*Directory `json:"directories,omitempty"`
 
 	// How sessions live, and where they are kept.
 	Sessions Sessions `json:"sessions,omitzero"`
 
+	// How many wrong passwords are possible.
+	Throttle Throttle `json:"throttle,omitzero"`
+
 	Policy
 
-	limits      sessionstore.Limits
-	cookies     cookieConfig
-	pages       *pages.Pages
-	audit       auditor
-	logger      *zap.Logger
-	slogger     *slog.Logger // the same, for packages that do not know Caddy
-	passwordURL string
+	limits  sessionstore.Limits
+	cookies cookieConfig
+	pages   *pages.Pages
+	audit   auditor
+	logger  *zap.Logger
+	slogger *slog.Logger // the same, for packages that do not know Caddy
 
-	directory      *directoryHandle
-	directoryKey   string // of the pool; empty until this instance holds a reference
-	directoryLabel string
+	throttled      bool
+	throttleLimits throttle.Limits
+
+	directories []*configuredDirectory // in the order of Directories
 
 	storage  Storage
 	store    *storeHandle
@@ -62,13 +68,15 @@ type App struct {
 	groupRefs    []string
 	decidingRefs []string
 	stripper     *stripper
-	groups       *groupResolver
 
 	// reading counts the sign-ins whose bodies are being read.
 	reading chan struct{}
 
 	// warnedIP is set once trusted_ips met a proxy that is not strict.
 	warnedIP *atomic.Bool
+
+	// warnedSource is set once throttle source did.
+	warnedSource *atomic.Bool
 }
 
 // CaddyModule returns the Caddy module information.
@@ -93,7 +101,7 @@ func (app *App) provision(ctx caddy.Context) error {
 	app.audit = auditor{logger: app.logger.Named("audit")}
 	app.headerNames = defaultIdentityHeaders().names()
 	app.stripper = newStripper(app.headerNames)
-	app.warnedIP = new(atomic.Bool)
+	app.warnedIP, app.warnedSource = new(atomic.Bool), new(atomic.Bool)
 	app.reading = make(chan struct{}, maxReading)
 
 	if _, err := app.Policy.compile(); err != nil {
@@ -108,26 +116,37 @@ func (app *App) provision(ctx caddy.Context) error {
 		return err
 	}
 
-	switch len(app.Directories) {
-	case 0:
-		return errors.New("directory: name the directory that proves who people are")
-	case 1:
-	default:
-		return fmt.Errorf("directory %s: only one directory is supported", app.Directories[1].Label)
-	}
-	configured := app.Directories[0]
-	if configured == nil {
-		return errors.New("directory: it is null")
-	}
-	if app.directory, app.directoryKey, err = configured.acquire(); err != nil {
+	app.throttled = !app.Throttle.InsecureOff
+	if app.throttleLimits, err = app.Throttle.compile(); err != nil {
 		return err
 	}
-	app.directoryLabel, app.passwordURL = configured.Label, configured.PasswordURL
+
+	if len(app.Directories) == 0 {
+		return errors.New("directory: name the directory that proves who people are")
+	}
+	for _, configured := range app.Directories {
+		if configured == nil {
+			return errors.New("directory: it is null")
+		}
+		if slices.ContainsFunc(app.directories, func(d *configuredDirectory) bool { return strings.EqualFold(d.configured.Label, configured.Label) }) {
+			return fmt.Errorf("directory %s: there are two of this label", configured.Label)
+		}
+		acquired, err := configured.configure()
+		if err != nil {
+			return err
+		}
+		app.directories = append(app.directories, acquired)
+	}
 
 	if app.store, err = acquireStore(app.storage.Resource()); err != nil {
 		return err
 	}
 	app.resource = app.storage.Resource()
+	for _, d := range app.directories {
+		if err := d.acquireRecheck(app); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -136,9 +155,11 @@ func (app *App) Start() error {
 	if err := app.store.open(app, app.storage, app.slogger); err != nil {
 		return fmt.Errorf("ldap_auth: %w", err)
 	}
-	app.directory.handler.handOver(app, app.slogger.Handler())
-	for _, directory := range app.Directories {
-		directory.warn(app.slogger)
+	for _, d := range app.directories {
+		d.start(app)
+	}
+	if !app.throttled {
+		app.logger.Warn("throttle insecure_off is set: passwords can be guessed as fast as the directory answers, and accounts locked by strangers")
 	}
 	for _, own := range app.policies {
 		own.Policy.warn(app.logger, own.of)
@@ -153,12 +174,8 @@ func (app *App) Stop() error { return nil }
 // for configurations that failed.
 func (app *App) Cleanup() error {
 	var err error
-	if app.directoryKey != "" {
-		for _, ref := range app.groupRefs {
-			app.directory.ReleaseGroup(ref)
-		}
-		_, err = directories.Delete(app.directoryKey)
-		app.directory.handler.takeBack(app)
+	for _, d := range app.directories {
+		err = errors.Join(err, d.release(app))
 	}
 	if app.resource != "" {
 		_, released := stores.Delete(app.resource)
@@ -189,8 +206,13 @@ func (app *App) useGroups(refs []string, deciding bool) error {
 		if len(app.groupRefs) >= maxGroups {
 			return fmt.Errorf("group %q is one too many: a configuration names at most %d", ref, maxGroups)
 		}
-		if err := app.directory.UseGroup(ref); err != nil {
-			return err // it names the group
+		for i, d := range app.directories {
+			if err := d.UseGroup(ref); err != nil {
+				for _, before := range app.directories[:i] {
+					before.ReleaseGroup(ref)
+				}
+				return err // it names the group
+			}
 		}
 		app.groupRefs = append(app.groupRefs, ref)
 	}
@@ -201,13 +223,15 @@ func (app *App) useGroups(refs []string, deciding bool) error {
 			}
 		}
 	}
-	app.groups = newGroupResolver(app.directory, app.groupRefs, app.logger)
+	for _, d := range app.directories {
+		d.groups = newGroupResolver(d, app.groupRefs, app.logger)
+	}
 	return nil
 }
 
 // groupNames returns what applications are told of a user's groups: those that
 // the configuration decides by, and the forwarded ones.
-func (app *App) groupNames(m memberships, forwarded groupLine) string {
+func (app *App) groupNames(groups *groupResolver, m memberships, forwarded groupLine) string {
 	if len(app.decidingRefs) == 0 && len(forwarded) == 0 {
 		return ""
 	}
@@ -215,15 +239,17 @@ func (app *App) groupNames(m memberships, forwarded groupLine) string {
 	if len(forwarded) > 0 {
 		refs = slices.Concat(refs, forwarded)
 	}
-	return app.groups.names(m, refs)
+	return groups.names(m, refs)
 }
 
 // directoryOf returns the directory of a label, nil if none is configured.
-func (app *App) directoryOf(label string) *ldap.Directory {
-	if label != app.directoryLabel {
-		return nil
+func (app *App) directoryOf(label string) *configuredDirectory {
+	for _, d := range app.directories {
+		if d.configured.Label == label {
+			return d
+		}
 	}
-	return app.directory.Directory
+	return nil
 }
 
 // sessions waits until the store is open. Any error is a 503: not ready is not

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
 	"go.uber.org/zap"
 
 	"github.com/caddyauth/caddy-ldap/ldap/ldaptest"
@@ -242,41 +244,97 @@ func TestGoneGroupStaysGoneAfterAReload(t *testing.T) {
 }
 
 func TestDirectoriesAreSharedByResource(t *testing.T) {
+	certificate, key := testCertificate(t)
+	otherCertificate, otherKey := testCertificate(t)
+	userPrincipalName := ""
 	configured := func(edit func(*Directory)) *Directory {
-		d := &Directory{Label: "corp.test", Servers: []string{"ldap://127.0.0.1:1"}, BindUser: "svc@corp.test", BindPassword: "one"}
+		d := &Directory{
+			Label: "corp.test", Servers: []string{"ldap://127.0.0.1:1"}, BindUser: "cn=svc", BindPassword: "one", CAFile: certificate,
+			ClientCert: &ClientCert{Certificate: certificate, Key: key},
+		}
 		edit(d)
 		return d
 	}
-	first, key, err := configured(func(*Directory) {}).acquire()
+	first, firstKey, err := configured(func(*Directory) {}).acquire()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _, _ = directories.Delete(key) }()
+	defer func() { _, _ = directories.Delete(firstKey) }()
+	keys := map[string]string{firstKey: "the first"}
 	for name, row := range map[string]struct {
 		edit func(*Directory)
 		same bool
 	}{
-		"unchanged":        {func(*Directory) {}, true},
-		"another link":     {func(d *Directory) { d.PasswordURL = "https://password.test/" }, true},
-		"another password": {func(d *Directory) { d.BindPassword = "two" }, false},
-		"another server":   {func(d *Directory) { d.Servers = append(d.Servers, "ldap://127.0.0.1:2") }, false},
-		"another kind":     {func(d *Directory) { d.Kind = "ad" }, false},
-		"another base":     {func(d *Directory) { d.BaseDN = "dc=corp,dc=test" }, false},
+		"unchanged":            {func(*Directory) {}, true},
+		"another link":         {func(d *Directory) { d.PasswordURL = "https://password.test/" }, true},
+		"other hints":          {func(d *Directory) { d.LoginHints = "all" }, true},
+		"another recheck":      {func(d *Directory) { d.Recheck = caddy.Duration(time.Minute) }, true},
+		"another grace":        {func(d *Directory) { d.RecheckGrace = caddy.Duration(time.Minute) }, true},
+		"another label":        {func(d *Directory) { d.Label = "corp2.test" }, false},
+		"another password":     {func(d *Directory) { d.BindPassword = "two" }, false},
+		"another user":         {func(d *Directory) { d.BindUser = "cn=svc2" }, false},
+		"another server":       {func(d *Directory) { d.Servers = append(d.Servers, "ldap://127.0.0.1:2") }, false},
+		"servers by DNS":       {func(d *Directory) { d.Servers = nil }, false},
+		"another domain":       {func(d *Directory) { d.Domains = []string{"OLD"} }, false},
+		"two domains":          {func(d *Directory) { d.Domains = []string{"OLD", "OLDER"} }, false},
+		"another kind":         {func(d *Directory) { d.Kind = "ad" }, false},
+		"a kind of others":     {func(d *Directory) { d.Kind = "openldap" }, false},
+		"another base":         {func(d *Directory) { d.BaseDN = "dc=corp,dc=test" }, false},
+		"its group base":       {func(d *Directory) { d.GroupBase = "dc=corp,dc=test" }, false},
+		"a user filter":        {func(d *Directory) { d.UserFilter = "(cn={user})" }, false},
+		"a group filter":       {func(d *Directory) { d.GroupFilter = "(cn={user})" }, false},
+		"no mail":              {func(d *Directory) { d.EmailAttribute = &userPrincipalName }, false},
+		"another id":           {func(d *Directory) { d.Attributes.ID = "employeeNumber" }, false},
+		"another username":     {func(d *Directory) { d.Attributes.Username = "employeeNumber" }, false},
+		"another password_set": {func(d *Directory) { d.Attributes.PasswordSet = "employeeNumber" }, false},
+		"another CA":           {func(d *Directory) { d.CAFile = otherCertificate }, false},
+		"the system's CAs":     {func(d *Directory) { d.CAFile = "" }, false},
+		"another server name":  {func(d *Directory) { d.ServerName = "dc.corp.test" }, false},
+		"another certificate":  {func(d *Directory) { d.ClientCert = &ClientCert{otherCertificate, otherKey} }, false},
+		"no certificate":       {func(d *Directory) { d.ClientCert = nil }, false},
+		"StartTLS":             {func(d *Directory) { d.StartTLS = true }, false},
+		"plaintext":            {func(d *Directory) { d.InsecurePlaintext = true }, false},
+		"connections":          {func(d *Directory) { d.Connections = 3 }, false},
+		"queue":                {func(d *Directory) { d.Queue = 3 }, false},
+		"timeout":              {func(d *Directory) { d.Timeout = caddy.Duration(3 * time.Second) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d, key, err := configured(row.edit).acquire()
 			if err != nil {
 				t.Fatal(err)
 			}
+			defer func() { _, _ = directories.Delete(key) }()
 			if (d == first) != row.same {
 				t.Errorf("shared %v, want %v", d == first, row.same)
 			}
+			if other, taken := keys[key]; taken && !row.same {
+				t.Errorf("it has the key of %q", other)
+			}
+			keys[key] = name
 			if strings.Contains(key, "one") || strings.Contains(key, "two") {
 				t.Error("the key shows the password")
 			}
-			_, _ = directories.Delete(key)
 		})
 	}
+	t.Run("files that hold something else now", func(t *testing.T) {
+		for file, from := range map[string]string{certificate: otherCertificate, key: otherKey} {
+			text, err := os.ReadFile(from)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, text, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d, key, err := configured(func(*Directory) {}).acquire()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _, _ = directories.Delete(key) }()
+		if d == first || keys[key] != "" {
+			t.Errorf("shared with %q", keys[key])
+		}
+	})
 }
 
 // Nine planted cookies once kept the tenth, the real one, out of the sign-out.
@@ -323,17 +381,6 @@ func TestDrippingBodyIsCutOff(t *testing.T) {
 	answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
 	if err != nil || answer.StatusCode != http.StatusBadRequest {
 		t.Errorf("%v, %v after %v, want 400", answer, err, time.Since(began))
-	}
-}
-
-func TestRefusalTime(t *testing.T) {
-	for ready, want := range map[time.Duration]time.Duration{
-		0: refusalFloor, time.Millisecond: refusalFloor, refusalFloor: refusalFloor,
-		refusalFloor + 1: 2 * refusalFloor, 5*refusalFloor - 1: 5 * refusalFloor,
-	} {
-		if got := refusalTime(ready); got != want {
-			t.Errorf("ready after %v: leaves after %v, want %v", ready, got, want)
-		}
 	}
 }
 

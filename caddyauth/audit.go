@@ -12,7 +12,7 @@ import (
 	"github.com/caddyauth/caddy-ldap/sessionstore"
 )
 
-// auditor writes one line for each sign-in, sign-out, session end and
+// auditor writes one line for each sign-in, sign-out, session end or change and
 // forbidden request, on the logger ldap_auth.audit. The keys are closed: event,
 // result, reason, user, directory, session, client_ip, host, path, ms. There
 // is no password, token or CSRF secret in any of them, and the path is without
@@ -26,6 +26,12 @@ const (
 	resultOK          = "ok"
 	resultRefused     = "refused"
 	resultUnavailable = "unavailable"
+)
+
+// Reasons of a sign-in that no directory was asked about.
+const (
+	reasonThrottled = "throttled"
+	reasonBusy      = string(ldap.ReasonBusy)
 )
 
 // auditSignIn is what is known of one attempt.
@@ -52,7 +58,16 @@ func (a auditor) forbidden(r *http.Request, q *request, reason code) {
 // sessionEnd records an end that no request asked for. session is nil where the
 // record could not be read.
 func (a auditor) sessionEnd(session *sessionstore.Session, reason string) {
-	fields := []zap.Field{zap.String("event", "session_end"), zap.String("result", resultOK), zap.String("reason", reason)}
+	a.session("session_end", session, reason)
+}
+
+// sessionChange records a session that goes on with other groups.
+func (a auditor) sessionChange(session *sessionstore.Session, reason string) {
+	a.session("session_change", session, reason)
+}
+
+func (a auditor) session(event string, session *sessionstore.Session, reason string) {
+	fields := []zap.Field{zap.String("event", event), zap.String("result", resultOK), zap.String("reason", reason)}
 	if session != nil {
 		fields = append(fields,
 			zap.String("user", session.User.Username),
@@ -60,7 +75,7 @@ func (a auditor) sessionEnd(session *sessionstore.Session, reason string) {
 			zap.String("session", session.ID),
 			zap.String("client_ip", session.ClientIP))
 	}
-	a.logger.Info("session_end", fields...)
+	a.logger.Info(event, fields...)
 }
 
 func (a auditor) write(event, result, reason, user, directory, session string, r *http.Request, q *request) {
@@ -86,9 +101,9 @@ func (a auditor) write(event, result, reason, user, directory, session string, r
 // does not know, or that is none, is left out: it may be a password in the
 // wrong field. Active Directory does not say, so that there the name is what
 // somebody typed, and the docs say so.
-func auditedName(refused *ldap.RefusedError, typed string) string {
+func (app *App) auditedName(refused *ldap.RefusedError, typed, label string) string {
 	if refused.Username != "" {
-		return refused.Username
+		return app.fullName(refused.Username, label)
 	}
 	switch refused.Reason {
 	case ldap.ReasonUserUnknown, ldap.ReasonNameInvalid:

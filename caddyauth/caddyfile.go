@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
+	"github.com/caddyauth/caddy-ldap/ldap"
 	"github.com/caddyauth/caddy-ldap/sessionstore"
 )
 
@@ -31,18 +33,41 @@ func init() {
 // parseApp reads the global option. Syntax:
 //
 //	ldap_auth [<domain>] {
-//		directory <label> [ad|generic] {
+//		directory <label> [ad|openldap|389ds|generic] {
 //			servers         <url>...
+//			domains         <name>...
 //			bind            <user> <password>
 //			base_dn         <dn>
 //			group_base      <dn>
 //			user_filter     <filter>
+//			group_filter    <filter>
 //			email_attribute <attribute>
+//			attributes {
+//				id           <attribute>
+//				username     <attribute>
+//				first_name   <attribute>|-
+//				last_name    <attribute>|-
+//				display_name <attribute>|-
+//				email        <attribute>|-
+//				upn          <attribute>|-
+//				title        <attribute>|-
+//				manager      <attribute>|-
+//				member_of    <attribute>|-
+//				group_name   <attribute>
+//				password_set <attribute>|-
+//			}
 //			ca_file         <pem>
 //			server_name     <host>
+//			client_cert     <pem> <key>
 //			start_tls
 //			insecure_plaintext
 //			password_url    <url>
+//			login_hints     off|password|all
+//			connections     <number>
+//			queue           <number>
+//			timeout         <duration>
+//			recheck         <duration>
+//			recheck_grace   <duration>
 //		}
 //		sessions {
 //			idle_timeout     <duration>
@@ -53,6 +78,9 @@ func init() {
 //			same_site        lax|strict|none
 //			storage          badger [<folder>]
 //		}
+//		throttle account <failures> <duration>
+//		throttle source  <failures> <duration>
+//		throttle insecure_off
 //		trusted_origins <origin>...
 //		trusted_ips     <cidr>...|private_ranges
 //		csrf            token|origin|insecure_off
@@ -74,11 +102,14 @@ func parseApp(d *caddyfile.Dispenser, existing any) (any, error) {
 
 // UnmarshalCaddyfile implements caddyfile.Unmarshaler; parseApp has the syntax.
 func (app *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
-	d.Next() // consume option name
-	var domain *Directory
+	d.Next()              // consume option name
+	var beside *Directory // the domain beside ldap_auth, until its block is seen
 	if d.NextArg() {
-		domain = &Directory{Label: d.Val()}
-		app.Directories = append(app.Directories, domain)
+		if d.Val() == "" {
+			return d.Err("ldap_auth: the domain is empty")
+		}
+		beside = &Directory{Label: d.Val()}
+		app.Directories = append(app.Directories, beside)
 	}
 	if d.NextArg() {
 		return d.ArgErr()
@@ -90,19 +121,23 @@ func (app *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err := directory.unmarshalCaddyfile(d); err != nil {
 				return err
 			}
-			if domain != nil {
-				if directory.Label != domain.Label {
-					return d.Errf("directory %s: the domain %s beside ldap_auth names a directory of its own: only one is supported", directory.Label, domain.Label)
-				}
-				app.Directories = app.Directories[:0]
-				domain = nil
-			}
-			app.Directories = append(app.Directories, directory)
-			if len(app.Directories) > 1 {
-				return d.Errf("directory %s: only one directory is supported", directory.Label)
+			same := slices.IndexFunc(app.Directories, func(d *Directory) bool { return strings.EqualFold(d.Label, directory.Label) })
+			switch {
+			case same < 0:
+				app.Directories = append(app.Directories, directory)
+			case app.Directories[same] != beside:
+				return d.Errf("directory %s: there is one of this label already", directory.Label)
+			default:
+				// The domain beside ldap_auth, with its options. It keeps its
+				// place: names that say nothing are the first directory's.
+				app.Directories[same], beside = directory, nil
 			}
 		case "sessions":
 			if err := app.Sessions.unmarshalCaddyfile(d); err != nil {
+				return err
+			}
+		case "throttle":
+			if err := app.Throttle.unmarshalOption(d); err != nil {
 				return err
 			}
 		default:
@@ -111,15 +146,61 @@ func (app *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			}
 		}
 		return nil
-	}, "directory")
+	}, "directory", "throttle")
 	if err != nil {
 		return err
 	}
-	switch {
-	case len(app.Directories) == 0:
+	if len(app.Directories) == 0 {
 		return d.Err("ldap_auth needs a directory")
-	case len(app.Directories[0].Servers) == 0:
-		return d.Errf("directory %[1]s: servers is missing: name at least one, as in: servers ldaps://dc1.%[1]s", app.Directories[0].Label)
+	}
+	return nil
+}
+
+// unmarshalOption reads one throttle line.
+func (t *Throttle) unmarshalOption(d *caddyfile.Dispenser) error {
+	args := d.RemainingArgs()
+	if len(args) == 0 {
+		return d.Err("throttle needs account, source or insecure_off")
+	}
+	what, args := args[0], args[1:]
+	var rate **Rate
+	switch what {
+	case "insecure_off":
+		if len(args) > 0 {
+			return d.Err("throttle insecure_off takes nothing after it")
+		}
+		if t.InsecureOff {
+			return d.Err("throttle insecure_off is set already in this block")
+		}
+		t.InsecureOff = true
+		if _, err := t.compile(); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
+	case "account":
+		rate = &t.Account
+	case "source":
+		rate = &t.Source
+	default:
+		return d.Errf("throttle: unknown %q: use account, source or insecure_off", what)
+	}
+	if *rate != nil {
+		return d.Errf("throttle %s is set already in this block", what)
+	}
+	if len(args) != 2 {
+		return d.Errf("throttle %s needs a number and a time, as in: throttle %[1]s 3 15m", what)
+	}
+	failures, err := strconv.Atoi(args[0])
+	if err != nil {
+		return d.Errf("throttle %s: %q is not a number", what, args[0])
+	}
+	window, err := parseDuration(d, args[1])
+	if err != nil {
+		return err
+	}
+	*rate = &Rate{Failures: failures, Window: window}
+	if _, err := t.compile(); err != nil {
+		return d.WrapErr(err)
 	}
 	return nil
 }
@@ -131,8 +212,8 @@ func (dir *Directory) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	dir.Label = d.Val()
 	if d.NextArg() {
 		dir.Kind = d.Val()
-		if dir.Kind != "ad" && dir.Kind != "generic" {
-			return d.Errf("directory %s: unknown kind %q: use ad or generic, or leave it out", dir.Label, dir.Kind)
+		if !slices.Contains(directoryKinds, dir.Kind) {
+			return d.Errf("directory %s: unknown kind %q: use %s, or leave it out", dir.Label, dir.Kind, strings.Join(directoryKinds, ", "))
 		}
 	}
 	if d.NextArg() {
@@ -142,6 +223,8 @@ func (dir *Directory) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		switch option {
 		case "servers":
 			dir.Servers, err = list(d)
+		case "domains":
+			dir.Domains, err = list(d)
 		case "bind":
 			if !d.AllArgs(&dir.BindUser, &dir.BindPassword) {
 				return d.Err("bind needs a user and a password")
@@ -155,6 +238,10 @@ func (dir *Directory) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			dir.GroupBase, err = one(d)
 		case "user_filter":
 			dir.UserFilter, err = one(d)
+		case "group_filter":
+			dir.GroupFilter, err = one(d)
+		case "attributes":
+			err = unmarshalAttributes(d, &dir.Attributes)
 		case "email_attribute":
 			var attribute string
 			if !d.AllArgs(&attribute) {
@@ -165,15 +252,59 @@ func (dir *Directory) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			dir.CAFile, err = one(d)
 		case "server_name":
 			dir.ServerName, err = one(d)
+		case "client_cert":
+			dir.ClientCert = new(ClientCert)
+			if !d.AllArgs(&dir.ClientCert.Certificate, &dir.ClientCert.Key) || dir.ClientCert.Certificate == "" || dir.ClientCert.Key == "" {
+				return d.Err("client_cert needs a certificate and a key, as PEM files")
+			}
 		case "start_tls":
 			dir.StartTLS, err = flag(d)
 		case "insecure_plaintext":
 			dir.InsecurePlaintext, err = flag(d)
 		case "password_url":
 			dir.PasswordURL, err = one(d)
+		case "connections":
+			dir.Connections, err = number(d)
+		case "queue":
+			dir.Queue, err = number(d)
+		case "timeout":
+			dir.Timeout, err = duration(d)
+		case "recheck":
+			dir.Recheck, err = duration(d)
+		case "recheck_grace":
+			dir.RecheckGrace, err = duration(d)
+		case "login_hints":
+			if dir.LoginHints, err = one(d); err != nil {
+				return err
+			}
+			if _, err := dir.hints(); err != nil {
+				return d.Errf("directory %s: %w", dir.Label, err)
+			}
 		default:
 			return d.Errf("directory %s: unrecognized subdirective: %s", dir.Label, option)
 		}
+		return err
+	})
+}
+
+// directoryKinds are the kinds that a configuration can name.
+var directoryKinds = []string{string(ldap.KindAD), string(ldap.KindOpenLDAP), string(ldap.Kind389DS), string(ldap.KindGeneric)}
+
+func unmarshalAttributes(d *caddyfile.Dispenser, a *ldap.Attributes) error {
+	if d.NextArg() {
+		return d.ArgErr()
+	}
+	fields := map[string]*string{
+		"id": &a.ID, "username": &a.Username, "first_name": &a.FirstName, "last_name": &a.LastName, "display_name": &a.DisplayName,
+		"email": &a.Email, "upn": &a.UPN, "title": &a.Title, "manager": &a.Manager, "member_of": &a.MemberOf,
+		"group_name": &a.GroupName, "password_set": &a.PasswordSet,
+	}
+	return eachOption(d, d.Nesting(), func(option string) (err error) {
+		field := fields[option]
+		if field == nil {
+			return d.Errf("attributes: unrecognized subdirective: %s", option)
+		}
+		*field, err = one(d)
 		return err
 	})
 }
@@ -547,6 +678,20 @@ func flag(d *caddyfile.Dispenser) (bool, error) {
 		return false, d.Errf("%s takes no argument, got %q", option, d.Val())
 	}
 	return true, nil
+}
+
+// number reads an option with one positive number.
+func number(d *caddyfile.Dispenser) (int, error) {
+	option := d.Val()
+	text, err := one(d)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		return 0, d.Errf("%s: %q is not a positive number", option, text)
+	}
+	return n, nil
 }
 
 func duration(d *caddyfile.Dispenser) (caddy.Duration, error) {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -82,7 +83,7 @@ func TestEverySyntaxAdapts(t *testing.T) {
 		"session_group":   "{\n" + fmt.Sprintf(auth, "") + "\n}\n:8080 {\n@a {\n%s}\nrespond @a ok\n}",
 		"badger":          "{\n" + fmt.Sprintf(auth, "sessions {\nstorage %s}\n") + "\n}\n:8080 {\nrequire_session\n}",
 	} {
-		for _, filled := range fillIn(t, blocks[name]) {
+		for _, filled := range compatible(fillIn(t, blocks[name])) {
 			t.Run(name, func(t *testing.T) {
 				text := fmt.Sprintf(around, filled)
 				config, err := adapt(text)
@@ -117,6 +118,26 @@ func fillIn(t *testing.T, block string) []string {
 		}
 	}
 	return blocks
+}
+
+// compatible returns each block twice: with the one half of the options that do
+// not go together, and with the other.
+func compatible(blocks []string) []string {
+	var all []string
+	for _, block := range blocks {
+		ad := strings.Contains(block, "directory corp.example.com ad ")
+		for _, without := range [][]string{
+			{"throttle insecure_off", "email_attribute"}, {"throttle account", "throttle source", "email "},
+		} {
+			kept := slices.DeleteFunc(strings.Split(block, "\n"), func(line string) bool {
+				return ad && strings.HasPrefix(line, "group_filter") ||
+					slices.ContainsFunc(without, func(option string) bool { return strings.HasPrefix(line, option) })
+			})
+			all = append(all, strings.Join(kept, "\n"))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // fillLine returns what a line of the notation stands for.
@@ -171,8 +192,15 @@ func fillWord(t *testing.T, option, word string) []string {
 		return []string{"cn=caddy,dc=corp,dc=example,dc=com"}
 	case "password_url <url>":
 		return []string{"https://password.example.com/"}
+	case "group_filter <filter>":
+		return []string{"(member={dn})"}
 	case "ca_file <pem>":
 		return []string{testCA(t)}
+	case "client_cert <pem>":
+		certificate, key := testCertificate(t)
+		return []string{certificate + " " + key}
+	case "client_cert <key>":
+		return []string{""} // with its certificate
 	}
 	word, several := strings.CutSuffix(word, "...")
 	values, ok := map[string][2]string{
@@ -185,7 +213,9 @@ func fillWord(t *testing.T, option, word string) []string {
 		"<filter>":    {"(uid={user})"},
 		"<attribute>": {"mail"},
 		"<host>":      {"dc.corp.example.com"},
-		"<duration>":  {"90m"},
+		"<duration>":  {"90s"},
+		"<number>":    {"12"},
+		"<failures>":  {"5"},
 		"<folder>":    {"/nowhere/sessions"},
 		"<origin>":    {"https://app.example.com", "http://*.example.com:3000"},
 		"<cidr>":      {"10.0.0.0/8", "2001:db8::1"},
@@ -238,6 +268,8 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 	}
 	t.Setenv("TEST_EMPTY", "")
 	missing := filepath.Join(t.TempDir(), "missing")
+	certificate, key := testCertificate(t)
+	_, otherKey := testCertificate(t)
 	const gate, trusting = "require_session {\n%s\n}", "servers {\ntrusted_proxies static 10.0.0.1\n}"
 
 	for _, row := range []struct {
@@ -251,7 +283,6 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		{"unknown option of require_session", "gate", "publik /", 16, []string{"unrecognized subdirective", "publik"}},
 		{"unknown option of ldap_login", "site", "ldap_login {\npages /a/\n}", 16, []string{"unrecognized subdirective", "pages"}},
 		{"unknown option of storage", "sessions", "storage badger {\nsync\n}", 9, []string{"unrecognized subdirective", "sync"}},
-		{"option of a later issue: throttle", "auth", "throttle account 3 15m", 10, []string{"unrecognized subdirective", "throttle"}},
 		{"option of a later issue: per_user", "sessions", "per_user 5", 8, []string{"unrecognized subdirective", "per_user"}},
 		{"option of a later issue: fresh", "gate", "fresh 5m", 16, []string{"unrecognized subdirective", "fresh"}},
 
@@ -281,9 +312,13 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 
 		{"no directory", "instead of the directory", "", 0, []string{"needs a directory"}},
 		{"directory without a label", "instead of the directory", "directory {\nservers ldaps://a.example\n}", 3, []string{"label"}},
-		{"directory without servers", "instead of the directory", "directory corp.example.com", 0, []string{"corp.example.com", "servers", "ldaps://"}},
-		{"two directories", "auth", "directory b.example {\nservers ldaps://b.example\n}", 12, []string{"b.example", "only one"}},
-		{"unknown kind", "instead of the directory", "directory corp.example.com openldap {\nservers ldaps://a.example\n}", 3, []string{`"openldap"`, "ad", "generic"}},
+		{"directory without servers that is no domain", "instead of the directory", "directory corp", 0, []string{`"corp"`, "servers", "DNS", "ldaps://"}},
+		{"directory without servers that DNS cannot be asked for", "instead of the directory", "directory corp..example", 0, []string{`"corp..example"`, "servers", "ldaps://"}},
+		{"two directories of one label", "auth", "directory corp.example.com {\nservers ldaps://b.example\n}", 12, []string{"corp.example.com", "already"}},
+		{"two directories whose labels differ in case", "auth", "directory CORP.Example.com {\nservers ldaps://b.example\n}", 12, []string{"CORP.Example.com", "already"}},
+		{"two directories without options", "auth", "directory b.example\ndirectory b.example", 11, []string{"b.example", "already"}},
+		{"a directory without options twice, then with some", "instead of the directory", "directory b.example\ndirectory b.example {\nservers ldaps://b.example\n}", 6, []string{"b.example", "already"}},
+		{"unknown kind", "instead of the directory", "directory corp.example.com novell {\nservers ldaps://a.example\n}", 3, []string{`"novell"`, "ad", "openldap", "389ds", "generic"}},
 		{"kind and more", "instead of the directory", "directory corp.example.com ad extra {\nservers ldaps://a.example\n}", 3, []string{"extra"}},
 		{"label that is no domain", "instead of the directory", "directory corp/example {\nservers ldaps://a.example\n}", 0, []string{`corp/example`, "label"}},
 		{"generic without bind", "instead of the directory", "directory a.example generic {\nservers ldaps://a.example\n}", 0, []string{"bind", "service account"}},
@@ -315,6 +350,73 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		{"email_attribute with a blank", "directory", `email_attribute "e mail"`, 0, []string{"email_attribute", `"e mail"`}},
 		{"password_url that runs scripts", "directory", "password_url javascript:alert(1)", 0, []string{"password_url", "javascript:alert(1)"}},
 
+		{"bind without a user", "directory", `bind "" secret`, 5, []string{"bind", "empty"}},
+		{"openldap without bind", "instead of the directory", "directory a.example openldap {\nservers ldaps://a.example\n}", 0, []string{"bind", "openldap"}},
+		{"389ds with a user that is no DN", "instead of the directory", "directory a.example 389ds {\nservers ldaps://a.example\nbind svc secret\n}", 0, []string{"bind", `"svc"`, "DN"}},
+		{"empty domains", "directory", "domains", 5, []string{"domains", "at least one"}},
+		{"blank domain", "directory", `domains CORP ""`, 5, []string{"domains", "empty"}},
+		{"domain with an @", "directory", "domains @corp.example", 0, []string{"domains", `"@corp.example"`}},
+		{"domains twice", "directory", "domains A\ndomains B", 6, []string{"domains", "already"}},
+		{"group_filter without a DN or user", "directory", "group_filter (member=x)", 0, []string{"group_filter", "{dn}"}},
+		{"group_filter that does not parse", "directory", "group_filter (member={dn}", 0, []string{"group_filter"}},
+		{"group_filter that lets the DN choose the attribute", "directory", "group_filter ({dn}=x)", 0, []string{"group_filter"}},
+		{"group_filter on ad", "instead of the directory", "directory a.example ad {\nservers ldaps://a.example\ngroup_filter (member={dn})\n}", 0, []string{"group_filter", "ad"}},
+		{"email_attribute without a value", "directory", "email_attribute", 5, []string{"argument"}},
+		{"email_attribute beside that of attributes", "directory", "email_attribute mail\nattributes {\nemail x\n}", 0, []string{"email_attribute", "attributes"}},
+		{"attributes with an argument", "directory", "attributes mail", 5, []string{"mail"}},
+		{"unknown attribute", "directory", "attributes {\nmail x\n}", 6, []string{"attributes", "unrecognized subdirective", "mail"}},
+		{"attribute without a name", "directory", "attributes {\nid\n}", 6, []string{"id", "exactly one"}},
+		{"empty attribute", "directory", "attributes {\nid \"\"\n}", 6, []string{"id", "empty"}},
+		{"attribute twice", "directory", "attributes {\nid a\nid b\n}", 7, []string{"id", "already"}},
+		{"attribute that is none", "directory", "attributes {\ntitle \"job title\"\n}", 0, []string{"attributes", "title", `"job title"`}},
+		{"no id", "directory", "attributes {\nid -\n}", 0, []string{"attributes", "id"}},
+		{"no username", "directory", "attributes {\nusername -\n}", 0, []string{"attributes", "username"}},
+		{"client_cert without a key", "directory", "client_cert /a.pem", 5, []string{"client_cert", "key"}},
+		{"client_cert with three files", "directory", "client_cert /a.pem /b.pem /c.pem", 5, []string{"client_cert", "key"}},
+		{"client_cert with an empty key", "directory", `client_cert /a.pem ""`, 5, []string{"client_cert", "key"}},
+		{"missing client_cert", "directory", "client_cert " + missing + " " + key, 0, []string{"client_cert", missing}},
+		{"missing key of client_cert", "directory", "client_cert " + certificate + " " + missing, 0, []string{"client_cert", missing}},
+		{"client_cert with the key of another", "directory", "client_cert " + certificate + " " + otherKey, 0, []string{"client_cert", certificate, otherKey}},
+		{"client_cert the wrong way round", "directory", "client_cert " + key + " " + certificate, 0, []string{"client_cert", certificate}},
+		{"connections 0", "directory", "connections 0", 5, []string{"connections", `"0"`}},
+		{"connections that are no number", "directory", "connections many", 5, []string{"connections", `"many"`}},
+		{"too many connections", "directory", "connections 1001", 0, []string{"connections", "1001", "1000"}},
+		{"negative queue", "directory", "queue -1", 5, []string{"queue", `"-1"`}},
+		{"queue off", "directory", "queue off", 5, []string{"queue", `"off"`}},
+		{"too long a queue", "directory", "queue 100001", 0, []string{"queue", "100001"}},
+		{"timeout without a unit", "directory", "timeout 10", 5, []string{`"10"`, "duration"}},
+		{"timeout 0", "directory", "timeout 0s", 5, []string{`"0s"`}},
+		{"timeout of an hour", "directory", "timeout 1h", 0, []string{"timeout", "1h0m0s", "5m"}},
+		{"recheck off", "directory", "bind svc@a.example x\nrecheck off", 6, []string{`"off"`, "duration"}},
+		{"recheck of a week", "directory", "bind svc@a.example x\nrecheck 7d", 0, []string{"corp.example.com", "recheck", "168h0m0s", "24h"}},
+		{"recheck without a service account", "directory", "recheck 5m", 0, []string{"corp.example.com", "recheck", "bind <user> <password>"}},
+		{"recheck_grace without a service account", "directory", "recheck_grace 5m", 0, []string{"corp.example.com", "recheck", "bind <user> <password>"}},
+		{"recheck_grace 0", "directory", "bind svc@a.example x\nrecheck_grace 0s", 6, []string{`"0s"`}},
+
+		{"throttle alone", "auth", "throttle", 10, []string{"throttle", "account", "source", "insecure_off"}},
+		{"throttle off", "auth", "throttle off", 10, []string{"throttle", `"off"`, "insecure_off"}},
+		{"throttle of something else", "auth", "throttle device 3 15m", 10, []string{"throttle", `"device"`}},
+		{"throttle account without a time", "auth", "throttle account 3", 10, []string{"throttle account", "15m"}},
+		{"throttle account with more", "auth", "throttle account 3 15m 1h", 10, []string{"throttle account", "15m"}},
+		{"throttle account 0", "auth", "throttle account 0 15m", 10, []string{"throttle account", "0 failures"}},
+		{"throttle account -1", "auth", "throttle account -1 15m", 10, []string{"throttle account", "-1 failures"}},
+		{"throttle account of too many", "auth", "throttle account 1001 15m", 10, []string{"throttle account", "1001", "1000"}},
+		{"throttle account that is no number", "auth", "throttle account few 15m", 10, []string{"throttle account", `"few"`}},
+		{"throttle source of a bad time", "auth", "throttle source 20 soon", 10, []string{`"soon"`, "duration"}},
+		{"throttle source of no time", "auth", "throttle source 20 0s", 10, []string{`"0s"`}},
+		{"throttle source of too long", "auth", "throttle source 20 25h", 10, []string{"throttle source", "25h0m0s", "24h"}},
+		{"throttle account twice", "auth", "throttle account 3 15m\nthrottle account 4 15m", 11, []string{"throttle account", "already"}},
+		{"throttle insecure_off with a number", "auth", "throttle insecure_off 3", 10, []string{"throttle insecure_off", "nothing after it"}},
+		{"throttle insecure_off twice", "auth", "throttle insecure_off\nthrottle insecure_off", 11, []string{"throttle insecure_off", "already"}},
+		{"throttle insecure_off beside account", "auth", "throttle account 3 15m\nthrottle insecure_off", 11, []string{"throttle", "insecure_off", "account"}},
+		{"throttle source beside insecure_off", "auth", "throttle insecure_off\nthrottle source 20 15m", 11, []string{"throttle", "insecure_off", "source"}},
+
+		{"unknown login_hints", "directory", "login_hints on", 5, []string{"corp.example.com", "login_hints", `"on"`, "off, password or all"}},
+		{"login_hints in capitals", "directory", "login_hints All", 5, []string{"login_hints", `"All"`}},
+		{"login_hints without a value", "directory", "login_hints", 5, []string{"login_hints", "exactly one"}},
+		{"empty login_hints", "directory", `login_hints ""`, 5, []string{"login_hints", "empty"}},
+		{"two login_hints", "directory", "login_hints off all", 5, []string{"login_hints", "exactly one"}},
+
 		{"bad idle_timeout", "sessions", "idle_timeout soon", 8, []string{`"soon"`, "duration"}},
 		{"idle_timeout without a unit", "sessions", "idle_timeout 60", 8, []string{`"60"`, "duration"}},
 		{"idle_timeout off", "sessions", "idle_timeout off", 8, []string{`"off"`}},
@@ -325,6 +427,7 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		{"cookie name with a blank", "sessions", `cookie_name "a b"`, 0, []string{"cookie_name", `"a b"`}},
 		{"cookie name with a prefix", "sessions", "cookie_name __Host-sid", 0, []string{"cookie_name", "cookie_prefix"}},
 		{"cookie name of the CSRF cookie", "sessions", "cookie_name csrftoken", 0, []string{"cookie_name", `"csrftoken"`}},
+		{"cookie name of the device cookie", "sessions", "cookie_name LDAP_device", 0, []string{"cookie_name", `"LDAP_device"`, "device cookie"}},
 		{"unknown cookie_prefix", "sessions", "cookie_prefix __host-", 0, []string{"cookie_prefix", `"__host-"`, "__Host-"}},
 		{"unknown same_site", "sessions", "same_site off", 0, []string{"same_site", `"off"`, "lax"}},
 		{"storage without a module", "sessions", "storage", 8, []string{"storage badger"}},
@@ -375,6 +478,7 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		{"identity header with a meaning", "gate", "identity_headers Authorization B C D", 0, []string{"identity_headers", `"Authorization"`}},
 		{"identity header twice", "gate", "identity_headers A-A a--a C D", 0, []string{"identity_headers", `"a--a"`}},
 		{"unknown directory", "gate", "directories b.example", 0, []string{"directories", `"b.example"`}},
+		{"directory in other letters", "gate", "directories CORP.example.com", 0, []string{"directories", `"CORP.example.com"`}},
 
 		{"sign-in path without a slash", "site", "ldap_login {\npage signin\n}", 0, []string{"ldap_login", "page", `"signin"`}},
 		{"sign-in path /", "site", "ldap_login {\nlogout /\n}", 0, []string{"ldap_login", "logout", `"/"`}},
@@ -417,8 +521,14 @@ func TestCaddyfileBecomesThisJSON(t *testing.T) {
 		{"the shortest", "", "", app, `{"directories":[{"label":"corp.example.com","servers":["ldaps://dc1.corp.example.com"]}]}`},
 		{"gate alone", "", "", gate, `{"handler":"require_session"}`},
 		{"kind and servers", "instead of the directory", "directory a.example generic {\nservers ldap://1.a.example ldap://2.a.example\nstart_tls\nbind cn=a,dc=b {env.PW}\n}", app, `{"directories":[{"bind_password":"{env.PW}","bind_user":"cn=a,dc=b","kind":"generic","label":"a.example","servers":["ldap://1.a.example","ldap://2.a.example"],"start_tls":true}]}`},
-		{"directory options", "directory", "base_dn dc=a\ngroup_base dc=b\nuser_filter (uid={user})\nca_file /ca.pem\nserver_name dc\ninsecure_plaintext\npassword_url https://a.example/", app, `{"directories":[{"base_dn":"dc=a","ca_file":"/ca.pem","group_base":"dc=b","insecure_plaintext":true,"label":"corp.example.com","password_url":"https://a.example/","server_name":"dc","servers":["ldaps://dc1.corp.example.com"],"user_filter":"(uid={user})"}]}`},
+		{"directory options", "directory", "base_dn dc=a\ngroup_base dc=b\nuser_filter (uid={user})\nca_file /ca.pem\nserver_name dc\ninsecure_plaintext\npassword_url https://a.example/\nlogin_hints off", app, `{"directories":[{"base_dn":"dc=a","ca_file":"/ca.pem","group_base":"dc=b","insecure_plaintext":true,"label":"corp.example.com","login_hints":"off","password_url":"https://a.example/","server_name":"dc","servers":["ldaps://dc1.corp.example.com"],"user_filter":"(uid={user})"}]}`},
 		{"empty email_attribute stays one", "directory", `email_attribute ""`, app, `{"directories":[{"email_attribute":"","label":"corp.example.com","servers":["ldaps://dc1.corp.example.com"]}]}`},
+		{"further directory options", "directory", "domains A b.example\ngroup_filter (member={dn})\nclient_cert /c.pem /k.pem\nconnections 3\nqueue 5\ntimeout 20s\nbind svc x\nrecheck 2m\nrecheck_grace 3h", app + ".directories.0", `{"bind_password":"x","bind_user":"svc","client_cert":{"certificate":"/c.pem","key":"/k.pem"},"connections":3,"domains":["A","b.example"],"group_filter":"(member={dn})","label":"corp.example.com","queue":5,"recheck":120000000000,"recheck_grace":10800000000000,"servers":["ldaps://dc1.corp.example.com"],"timeout":20000000000}`},
+		{"attributes", "directory", "attributes {\nid i\nusername u\nfirst_name f\nlast_name l\ndisplay_name d\nemail e\nupn -\ntitle t\nmanager -\nmember_of m\ngroup_name g\npassword_set p\n}", app + ".directories.0.attributes", `{"display_name":"d","email":"e","first_name":"f","group_name":"g","id":"i","last_name":"l","manager":"-","member_of":"m","password_set":"p","title":"t","upn":"-","username":"u"}`},
+		{"two directories in their order", "auth", "directory b.example openldap {\nbind cn=a x\n}", app + ".directories", `[{"label":"corp.example.com","servers":["ldaps://dc1.corp.example.com"]},{"bind_password":"x","bind_user":"cn=a","kind":"openldap","label":"b.example"}]`},
+		{"throttle", "auth", "throttle source 50 1h\nthrottle account 5 10m", app + ".throttle", `{"account":{"failures":5,"window":600000000000},"source":{"failures":50,"window":3600000000000}}`},
+		{"half a throttle", "auth", "throttle account 1 1s", app + ".throttle", `{"account":{"failures":1,"window":1000000000}}`},
+		{"no throttle", "auth", "throttle insecure_off", app + ".throttle", `{"insecure_off":true}`},
 		{"sessions", "sessions", "idle_timeout 30m\nabsolute_timeout 1d\nbrowser_close\ncookie_name sid\ncookie_prefix __Host-\nsame_site strict\nstorage badger /s", app + ".sessions", `{"absolute_timeout":86400000000000,"browser_close":true,"cookie_name":"sid","cookie_prefix":"__Host-","idle_timeout":1800000000000,"same_site":"strict","storage":{"folder":"/s","module":"badger"}}`},
 		{"absolute_timeout off is not the default", "sessions", "absolute_timeout off", app + ".sessions", `{"absolute_timeout":0}`},
 		{"default folder", "sessions", "storage badger", app + ".sessions", `{"storage":{"module":"badger"}}`},
@@ -498,25 +608,48 @@ func TestDirectivesNeedTheGlobalOption(t *testing.T) {
 	})
 }
 
-func TestADomainAloneNamesServers(t *testing.T) {
-	for name, option := range map[string]string{
-		"domain alone":        "ldap_auth corp.example.com",
-		"domain with a block": "ldap_auth corp.example.com {\ninsecure_http\n}",
-		"directory alone":     "ldap_auth {\ndirectory corp.example.com\n}",
+// TestADomainAlone: its servers are found by DNS, which is not asked before
+// somebody signs in.
+func TestADomainAlone(t *testing.T) {
+	const alone = `{"directories":[{"label":"corp.example.com"}]}`
+	for _, row := range []struct{ name, option, want string }{
+		{"beside ldap_auth", "ldap_auth corp.example.com", alone},
+		{"in the block", "ldap_auth {\ndirectory corp.example.com\n}", alone},
+		{"in the block, with an empty one", "ldap_auth {\ndirectory corp.example.com {\n}\n}", alone},
+		{"with a block", "ldap_auth corp.example.com {\ninsecure_http\n}", `{"directories":[{"label":"corp.example.com"}],"insecure_http":true}`},
+		{"with its options in the block", "ldap_auth corp.example.com {\ndirectory corp.example.com ad {\nstart_tls\n}\n}", `{"directories":[{"kind":"ad","label":"corp.example.com","start_tls":true}]}`},
+		{"with its options after another one's", "ldap_auth corp.example.com {\ndirectory b.example\ndirectory Corp.example.com {\nstart_tls\n}\n}", `{"directories":[{"label":"Corp.example.com","start_tls":true},{"label":"b.example"}]}`},
+		{"beside another one", "ldap_auth corp.example.com {\ndirectory b.example\n}", `{"directories":[{"label":"corp.example.com"},{"label":"b.example"}]}`},
 	} {
-		t.Run(name, func(t *testing.T) {
-			_, err := adapt("{\n" + option + "\n}\n:8080 {\nrequire_session\n}\n")
-			if err == nil || !strings.Contains(err.Error(), "servers ldaps://dc1.corp.example.com") || !strings.Contains(err.Error(), "Caddyfile:") {
+		t.Run(row.name, func(t *testing.T) {
+			config, err := adapt("{\n" + row.option + "\n}\n:8080 {\nrequire_session Staff\n}\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := compactAt(t, config, "apps.ldap_auth"); got != row.want {
+				t.Errorf("got  %s\nwant %s", got, row.want)
+			}
+			began := time.Now()
+			if err := validate(t, config); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(began); took > 3*time.Second {
+				t.Errorf("validating took %s: was the network asked?", took)
+			}
+		})
+	}
+	for _, row := range []struct{ name, option string }{
+		{"two domains", "ldap_auth corp.example.com b.example"},
+		{"empty domain", `ldap_auth ""`},
+		{"its options twice", "ldap_auth corp.example.com {\ndirectory corp.example.com {\nstart_tls\n}\ndirectory corp.example.com {\nstart_tls\n}\n}"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			_, err := adapt("{\n" + row.option + "\n}\n:8080 {\nrequire_session\n}\n")
+			if err == nil || !strings.Contains(err.Error(), "Caddyfile:") {
 				t.Errorf("got %v", err)
 			}
 		})
 	}
-	t.Run("from JSON", func(t *testing.T) {
-		err := validate(t, []byte(`{"apps":{"ldap_auth":{"directories":[{"label":"corp.example.com"}]}}}`))
-		if err == nil || !strings.Contains(err.Error(), "servers ldaps://dc1.corp.example.com") {
-			t.Errorf("got %v", err)
-		}
-	})
 }
 
 // TestErrorsShowNoSecret has the password next to what is wrong.
@@ -567,7 +700,33 @@ func TestAWrongListInJSONIsRefused(t *testing.T) {
 		{"tiny idle_timeout", "", `,"sessions":{"idle_timeout":5}`, "", "idle_timeout"},
 		{"tiny absolute_timeout", "", `,"sessions":{"absolute_timeout":5}`, "", "absolute_timeout"},
 		{"unknown storage", "", `,"sessions":{"storage":{"module":"none"}}`, "", "ldap_auth.storage.none"},
-		{"unknown kind", `,"kind":"openldap"`, "", "", `"openldap"`},
+		{"unknown kind", `,"kind":"novell"`, "", "", `"novell"`},
+		{"empty servers", `,"servers":[]`, "", "", "servers: the list is empty"},
+		{"empty domains", `,"domains":[]`, "", "", "domains: the list is empty"},
+		{"bind password alone", `,"bind_password":"x"`, "", "", "bind"},
+		{"client_cert without a key", `,"client_cert":{"certificate":"/a.pem","key":""}`, "", "", "client_cert: it needs a certificate and a key"},
+		{"empty client_cert", `,"client_cert":{}`, "", "", "client_cert: it needs a certificate and a key"},
+		{"unknown attribute", `,"attributes":{"mail":"x"}`, "", "", "mail"},
+		{"attribute that is none", `,"attributes":{"upn":"a b"}`, "", "", `upn "a b"`},
+		{"email_attribute beside that of attributes", `,"email_attribute":"mail","attributes":{"email":"x"}`, "", "", "email_attribute"},
+		{"negative connections", `,"connections":-1`, "", "", "connections: it is negative"},
+		{"negative queue", `,"queue":-1`, "", "", "queue: it is negative"},
+		{"negative timeout", `,"timeout":-1`, "", "", "timeout: it is negative"},
+		{"tiny timeout", `,"timeout":5`, "", "", "timeout 5ns"},
+		{"negative recheck", `,"bind_user":"a@b.test","bind_password":"x","recheck":-300000000000`, "", "", "recheck: -5m0s"},
+		{"tiny recheck", `,"bind_user":"a@b.test","bind_password":"x","recheck":5`, "", "", "recheck: 5ns"},
+		{"negative recheck_grace", `,"bind_user":"a@b.test","bind_password":"x","recheck_grace":-1`, "", "", "recheck_grace: -1ns"},
+		{"recheck without a service account", `,"recheck":300000000000`, "", "", "recheck needs a service account"},
+		{"throttle account without a window", "", `,"throttle":{"account":{"failures":3}}`, "", "throttle account: 0s"},
+		{"throttle account without failures", "", `,"throttle":{"account":{"window":900000000000}}`, "", "throttle account: 0 failures"},
+		{"negative throttle source", "", `,"throttle":{"source":{"failures":-5,"window":900000000000}}`, "", "throttle source: -5 failures"},
+		{"throttle source of months", "", `,"throttle":{"source":{"failures":5,"window":9000000000000000}}`, "", "throttle source: 2500h0m0s"},
+		{"throttle off and on", "", `,"throttle":{"insecure_off":true,"account":{"failures":3,"window":900000000000}}`, "", "insecure_off does not go with account"},
+		{"unknown field of throttle", "", `,"throttle":{"device":{"failures":3,"window":900000000000}}`, "", "device"},
+		{"a directory twice", "", `,"directories":[{"label":"a.example"},{"label":"a.example"}]`, "", "directory a.example: there are two of this label"},
+		{"a directory twice in other letters", "", `,"directories":[{"label":"a.example"},{"label":"A.Example"}]`, "", "directory A.Example: there are two of this label"},
+		{"a directory without a label", "", `,"directories":[{"label":"","servers":["ldaps://a.example"]}]`, "", "the label is missing"},
+		{"unknown login_hints", `,"login_hints":"yes"`, "", "", `login_hints: "yes"`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			err := validate(t, fmt.Appendf(nil, config, row.directory, row.app, row.gate))

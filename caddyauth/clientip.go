@@ -87,11 +87,8 @@ func (p *policy) ipAllowed(r *http.Request) (allowed, chosenByClient bool) {
 	if p.ips == nil {
 		return true, false
 	}
-	if peerIsTrustedProxy(r) {
-		server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
-		if server == nil || server.TrustedProxiesStrict <= 0 {
-			return false, true
-		}
+	if addressIsClients(r) {
+		return false, true
 	}
 	addr := clientIP(r)
 	for _, prefix := range p.ips {
@@ -100,6 +97,16 @@ func (p *policy) ipAllowed(r *http.Request) (allowed, chosenByClient bool) {
 		}
 	}
 	return false, false
+}
+
+// addressIsClients tells whether the client may have chosen the address that it
+// seems to have.
+func addressIsClients(r *http.Request) bool {
+	if !peerIsTrustedProxy(r) {
+		return false
+	}
+	server, _ := r.Context().Value(caddyhttp.ServerCtxKey).(*caddyhttp.Server)
+	return server == nil || server.TrustedProxiesStrict <= 0
 }
 
 // peerIsTrustedProxy tells whether the peer is in Caddy's trusted_proxies: only

@@ -20,6 +20,16 @@ const (
 	// csrfCookieAge is used where sessions have no absolute limit: 364 days,
 	// as Django's.
 	csrfCookieAge = 31449600 * time.Second
+
+	// deviceCookie tells browsers that have signed in before from strangers,
+	// see throttle.Request. It is of no use without a password.
+	deviceCookie    = "ldap_device"
+	deviceCookieAge = 180 * 24 * time.Hour
+
+	// Neighbours on other hosts of the domain can set the device cookie too, and
+	// are no reason to drop ours: so many values are looked at, each up to so long.
+	maxDeviceCookies = 4
+	maxDeviceCookie  = 512
 )
 
 // cookieConfig is how the cookies of a configuration look.
@@ -47,6 +57,9 @@ func newCookieConfig(name, prefix, sameSite string, browserClose bool, limits se
 	}
 	if strings.EqualFold(name, csrfCookie) {
 		return c, fmt.Errorf("cookie_name: %q is the name of the CSRF cookie", name)
+	}
+	if strings.EqualFold(name, deviceCookie) {
+		return c, fmt.Errorf("cookie_name: %q is the name of the device cookie", name)
 	}
 	switch prefix {
 	case "", "__Host-", "__Secure-":
@@ -76,14 +89,27 @@ func (c *cookieConfig) sessionName(tls bool) string {
 	return c.name
 }
 
-// isSession tells whether a cookie of this name is the session cookie, with or
-// without the prefix: applications neither see nor set it.
-func (c *cookieConfig) isSession(name string) bool {
-	return name == c.name || c.prefix != "" && len(name) == len(c.prefix)+len(c.name) &&
-		name[:len(c.prefix)] == c.prefix && name[len(c.prefix):] == c.name
+// deviceName returns the device cookie's name for a request, like sessionName.
+func (c *cookieConfig) deviceName(tls bool) string {
+	if tls {
+		return c.prefix + deviceCookie
+	}
+	return deviceCookie
 }
 
-// sentCookies is what a request's Cookie header said of our two cookies.
+// isSession tells whether a cookie of this name is the session cookie, with or
+// without the prefix: applications neither see nor set it.
+func (c *cookieConfig) isSession(name string) bool { return c.spells(c.name, name) }
+
+// isDevice is isSession for the device cookie.
+func (c *cookieConfig) isDevice(name string) bool { return c.spells(deviceCookie, name) }
+
+func (c *cookieConfig) spells(own, name string) bool {
+	return name == own || c.prefix != "" && len(name) == len(c.prefix)+len(own) &&
+		name[:len(c.prefix)] == c.prefix && name[len(c.prefix):] == own
+}
+
+// sentCookies is what a request's Cookie header said of our cookies.
 type sentCookies struct {
 	present bool               // a session cookie was sent, however malformed
 	token   sessionstore.Token // its token, when valid
@@ -94,6 +120,8 @@ type sentCookies struct {
 	// the server's limit for headers bounds them: leaving one out would leave a
 	// session alive.
 	doubled []sessionstore.Token
+
+	devices []string // the device cookies: which one is planted, their MACs tell
 
 	csrf     string   // the csrftoken cookie, "" when there is none
 	moreCSRF []string // further ones, as another path or host of ours sets them
@@ -115,8 +143,8 @@ func (sent *sentCookies) hasCSRF(secret string) bool {
 	return sent.csrf == secret || slices.Contains(sent.moreCSRF, secret)
 }
 
-// takeCookies reads our cookies and removes the session cookie from the Cookie
-// header, so that no upstream ever sees it. Two session cookies of different
+// takeCookies reads our cookies and removes the session cookie and the device
+// cookie from the Cookie header, so that no upstream ever sees them. Two session cookies of different
 // values are none: which of them is an attacker's, nobody can tell. Quoted or
 // otherwise decorated values are not ours.
 func (c *cookieConfig) takeCookies(h http.Header, tls bool) sentCookies {
@@ -125,7 +153,7 @@ func (c *cookieConfig) takeCookies(h http.Header, tls bool) sentCookies {
 	if len(lines) == 0 {
 		return sent
 	}
-	wanted := c.sessionName(tls)
+	wanted, wantedDevice := c.sessionName(tls), c.deviceName(tls)
 	var value string
 	var all map[string]struct{} // the values, where there are several
 	found := false
@@ -145,6 +173,11 @@ func (c *cookieConfig) takeCookies(h http.Header, tls bool) sentCookies {
 				case val != value:
 					all = map[string]struct{}{value: {}, val: {}}
 				}
+			case c.isDevice(name):
+				ours = true
+				if name == wantedDevice && val != "" && len(val) <= maxDeviceCookie && len(sent.devices) < maxDeviceCookies {
+					sent.devices = append(sent.devices, val)
+				}
 			case name != csrfCookie:
 			case sent.csrf == "":
 				sent.csrf = val
@@ -153,7 +186,7 @@ func (c *cookieConfig) takeCookies(h http.Header, tls bool) sentCookies {
 			}
 		}
 		if ours {
-			line = c.withoutSession(line)
+			line = c.withoutOurs(line)
 		}
 		if line != "" {
 			kept = append(kept, line)
@@ -177,14 +210,17 @@ func (c *cookieConfig) takeCookies(h http.Header, tls bool) sentCookies {
 	return sent
 }
 
-// withoutSession returns a Cookie line without our session cookie, the others
-// as they were.
-func (c *cookieConfig) withoutSession(line string) string {
+// withoutOurs returns a Cookie line without the cookies that no application is
+// to see, the others as they were.
+func (c *cookieConfig) withoutOurs(line string) string {
 	var rest strings.Builder
 	rest.Grow(len(line))
 	for pair := range strings.SplitSeq(line, ";") {
 		name, _, _ := strings.Cut(pair, "=")
-		if pair = trimOWS(pair); pair == "" || c.isSession(trimOWS(name)) {
+		if name = trimOWS(name); c.isDevice(name) || c.isSession(name) {
+			continue
+		}
+		if pair = trimOWS(pair); pair == "" {
 			continue
 		}
 		if rest.Len() > 0 {
@@ -255,6 +291,18 @@ func (c *cookieConfig) setCSRF(secret string, tls bool) string {
 	return string(c.appendAttributes(b, tls))
 }
 
+// setDevice returns the Set-Cookie value of the device cookie.
+func (c *cookieConfig) setDevice(value string, tls bool) string {
+	b := make([]byte, 0, 256)
+	b = append(b, c.deviceName(tls)...)
+	b = append(b, '=')
+	b = append(b, value...)
+	b = append(b, "; Max-Age="...)
+	b = strconv.AppendInt(b, seconds(deviceCookieAge), 10)
+	b = append(b, "; Path=/; HttpOnly"...)
+	return string(c.appendAttributes(b, tls))
+}
+
 func (c *cookieConfig) appendAttributes(b []byte, tls bool) []byte {
 	b = append(b, "; SameSite="...)
 	b = append(b, c.sameSite...)
@@ -281,7 +329,7 @@ func (c *cookieConfig) dropSetCookies(h http.Header) {
 			name, _, _ = strings.Cut(rest, "=")
 			name = strings.TrimSpace(name)
 		}
-		if c.isSession(name) || name == csrfCookie {
+		if c.isSession(name) || name == csrfCookie || c.isDevice(name) {
 			continue
 		}
 		kept = append(kept, value)

@@ -207,7 +207,7 @@ func TestSetCookies(t *testing.T) {
 
 func TestCookieOptionsThatAreRefused(t *testing.T) {
 	for _, test := range [][3]string{
-		{"", "", "lax"}, {"a b", "", "lax"}, {"a=b", "", "lax"}, {"a;b", "", "lax"}, {"é", "", "lax"}, {"csrftoken", "", "lax"}, {"CSRFToken", "", "lax"},
+		{"", "", "lax"}, {"a b", "", "lax"}, {"a=b", "", "lax"}, {"a;b", "", "lax"}, {"é", "", "lax"}, {"csrftoken", "", "lax"}, {"CSRFToken", "", "lax"}, {"ldap_device", "", "lax"}, {"LDAP_Device", "", "lax"},
 		{"__Host-sessionid", "", "lax"}, {"__secure-x", "", "lax"},
 		{"sessionid", "__host-", "lax"}, {"sessionid", "__Host", "lax"}, {"sessionid", "x", "lax"},
 		{"sessionid", "", ""}, {"sessionid", "", "Lax"}, {"sessionid", "", "off"},

@@ -20,6 +20,7 @@ const (
 	sessionLive                        // live, of a directory that counts here
 	sessionFailed                      // the store could not say
 	sessionForeign                     // live, of a directory that does not count here
+	sessionOverdue                     // live, of an account that nobody could look at for too long
 )
 
 // facts are what the gate knows of a request when it decides.
@@ -58,6 +59,8 @@ func decide(f facts, csrf string) (verdict, code) {
 	switch f.session {
 	case sessionFailed:
 		return unavailable, codeStoreUnavailable
+	case sessionOverdue:
+		return unavailable, codeDirectoryUnavailable
 	case sessionNone:
 		return signIn, codeAuthenticationRequired
 	}

@@ -221,7 +221,7 @@ func TestDemoAccounts(t *testing.T) {
 	d := startDemo(t)
 	_, list, _ := strings.Cut(d.printed, "Accounts,")
 	list, _, _ = strings.Cut(list, "\n\n")
-	status := map[string]int{"ac12345": 200, "mgarcia": 200, "expirada": 401, "bloqueada": 401, "deshabilitada": 401}
+	status := map[string]int{"ac12345": 200, "mgarcia": 200, "expirada": 403, "bloqueada": 401, "deshabilitada": 403}
 	names := regexp.MustCompile(`(?m)^  (\w+) `).FindAllStringSubmatch(list, -1)
 	if len(names) != len(status) {
 		t.Fatalf("the demo prints %d accounts, want %d:\n%s", len(names), len(status), d.printed)

@@ -45,20 +45,34 @@ func fencedBlocks(t *testing.T, page, language string) []string {
 // testCA writes a certificate and returns its file.
 func testCA(t *testing.T) string {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	certificate, _ := testCertificate(t)
+	return certificate
+}
+
+// testCertificate writes a certificate and its key, and returns their files.
+func testCertificate(t *testing.T) (certificate, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
 		t.Fatal(err)
 	}
-	return file
+	dir := t.TempDir()
+	certificate, key = filepath.Join(dir, "ca.pem"), filepath.Join(dir, "key.pem")
+	for file, block := range map[string]*pem.Block{certificate: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return certificate, key
 }
 
 // here puts files of the test in the place of those that the documentation
@@ -73,7 +87,9 @@ func here(t *testing.T, config string) string {
 	config = strings.ReplaceAll(config, "/run/secrets/ldap_password", secret)
 	config = strings.ReplaceAll(config, "/var/log/caddy", dir)
 	config = strings.ReplaceAll(config, "/var/lib/caddy/sessions", filepath.Join(dir, "sessions"))
-	return regexp.MustCompile(`/etc/caddy/[a-z-]+\.pem`).ReplaceAllLiteralString(config, testCA(t))
+	certificate, key := testCertificate(t)
+	config = regexp.MustCompile(`/etc/caddy/[a-z-]+-key\.pem`).ReplaceAllLiteralString(config, key)
+	return regexp.MustCompile(`/etc/caddy/[a-z-]+\.pem`).ReplaceAllLiteralString(config, certificate)
 }
 
 func TestEveryCaddyfileOfTheDocumentationLoads(t *testing.T) {
@@ -86,7 +102,7 @@ func TestEveryCaddyfileOfTheDocumentationLoads(t *testing.T) {
 		name := "examples/" + filepath.Base(file)
 		configs[name] = projectFile(t, name)
 	}
-	for _, page := range []string{"README.md", "docs/operations.md"} {
+	for _, page := range []string{"README.md", "docs/operations.md", "docs/directories.md"} {
 		for _, block := range fencedBlocks(t, page, "caddyfile") {
 			configs[page+": "+strings.Fields(block)[0]+" "+strings.Fields(block)[1]+" "+strings.Fields(block)[2]+" … "+block[len(block)/2:len(block)/2+10]] = block
 		}
@@ -121,7 +137,7 @@ func TestDocumentationHasEveryOption(t *testing.T) {
 	readme, example := projectFile(t, "README.md"), projectFile(t, "Caddyfile.example")
 	_, table, _ := strings.Cut(readme, "\n### Options\n")
 	table, _, _ = strings.Cut(table, "\n## ")
-	values := regexp.MustCompile(`[a-z_]+(?:\|[a-z_]+)+|__Host-\|__Secure-`)
+	values := regexp.MustCompile(`[a-z0-9_]+(?:\|[a-z0-9_]+)+|__Host-\|__Secure-`)
 	for _, block := range syntaxBlocks(t) {
 		for i, line := range strings.Split(strings.TrimSpace(block), "\n") {
 			option, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
@@ -166,7 +182,7 @@ func TestDocumentationHasEveryCode(t *testing.T) {
 }
 
 func TestDocumentationLinksLeadSomewhere(t *testing.T) {
-	for _, page := range []string{"README.md", "docs/json.md", "docs/operations.md"} {
+	for _, page := range []string{"README.md", "docs/json.md", "docs/operations.md", "docs/directories.md"} {
 		for _, match := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(projectFile(t, page), -1) {
 			if strings.Contains(match[1], "://") {
 				continue

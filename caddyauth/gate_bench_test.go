@@ -69,16 +69,12 @@ func BenchmarkGateWithGroups(b *testing.B) {
 // Cookie header of its client.
 func newBenchGate(b *testing.B, gate RequireSession) (*RequireSession, string) {
 	b.Helper()
-	directory, err := ldap.New(ldap.Config{Label: "bench.test", Servers: []string{"ldap://127.0.0.1:1"}, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		b.Fatal(err)
-	}
 	store, err := badgerstore.Open(filepath.Join(b.TempDir(), "sessions"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}
 	app := &App{
-		logger: zap.NewNop(), audit: auditor{zap.NewNop()}, directory: &directoryHandle{Directory: directory}, directoryLabel: "bench.test",
+		logger: zap.NewNop(), audit: auditor{zap.NewNop()}, directories: []*configuredDirectory{unasked(b, "bench.test")},
 		headerNames: defaultIdentityHeaders().names(),
 		limits:      sessionstore.Limits{Idle: 1 << 40, Absolute: 1 << 42},
 		store:       &storeHandle{ready: make(chan struct{})},
@@ -103,6 +99,17 @@ func newBenchGate(b *testing.B, gate RequireSession) (*RequireSession, string) {
 		b.Fatal(err)
 	}
 	return &gate, "theme=dark; sessionid=" + token.Value() + "; csrftoken=" + session.CSRF
+}
+
+// unasked is a configured directory that nobody asks.
+func unasked(t testing.TB, label string) *configuredDirectory {
+	t.Helper()
+	directory, err := ldap.New(ldap.Config{Label: label, Servers: []string{"ldap://127.0.0.1:1"}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = directory.Close() })
+	return &configuredDirectory{configured: &Directory{Label: label}, directoryHandle: &directoryHandle{Directory: directory}}
 }
 
 func benchRequest(cookies string) (http.ResponseWriter, *http.Request) {

@@ -30,7 +30,7 @@ func TestTwoHandlers(t *testing.T) {
 			s := start(t, setup{site: site})
 			got := s.do("POST", "/entrar/api", jsonBody(goodJSON), header("Origin", s.base))
 			want(t, got, 200, bodySignedIn)
-			c := signedIn{got.cookie("sessionid"), got.cookie("csrftoken")}
+			c := signedIn{token: got.cookie("sessionid"), csrf: got.cookie("csrftoken")}
 			if len(got.setCookies("sessionid")) != 1 || len(got.setCookies("csrftoken")) != 1 {
 				t.Errorf("it set %q", got.Header["Set-Cookie"])
 			}

@@ -26,6 +26,11 @@ type request struct {
 	tls      bool
 	cookies  sentCookies
 
+	// A sign-in's place in the directory's queue, and when its credentials had
+	// come in.
+	place         place
+	credentialsAt time.Time
+
 	// paths are those of an ldap_login that ran before, nil without one.
 	paths *signInPaths
 

@@ -172,7 +172,7 @@ func (g *RequireSession) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 	switch verdict, reason := decide(f, g.site.policy.csrf); verdict {
 	case allow:
 		view := viewOf(q.session)
-		g.identify(r, view)
+		g.identify(r, g.site.app.directoryOf(q.session.User.Directory), view)
 		q.answer.renew = true
 		return q.serve(w, r, next)
 	case allowPublic:
@@ -199,6 +199,9 @@ func (g *RequireSession) gather(f *facts, r *http.Request, q *request, required 
 		return
 	case !live:
 		return
+	case g.site.app.overdue(q.session):
+		f.session = sessionOverdue
+		return
 	case g.Directories != nil && !slices.Contains(g.Directories, q.session.User.Directory):
 		f.session = sessionForeign
 	default:
@@ -207,7 +210,7 @@ func (g *RequireSession) gather(f *facts, r *http.Request, q *request, required 
 
 	f.inSiteGroups, f.inRequireGroups = true, true
 	if len(g.groups) > 0 || len(required) > 0 {
-		groups, view := g.site.app.groups, viewOf(q.session)
+		groups, view := g.site.app.directoryOf(q.session.User.Directory).groups, viewOf(q.session)
 		f.inSiteGroups = len(g.groups) == 0 || groups.meets(view.memberships, g.groups)
 		for _, line := range required {
 			f.inRequireGroups = f.inRequireGroups && groups.meets(view.memberships, line.groups)
@@ -238,10 +241,10 @@ func (g *RequireSession) gather(f *facts, r *http.Request, q *request, required 
 }
 
 // identify tells the handlers behind who is signed in.
-func (g *RequireSession) identify(r *http.Request, view *userView) {
+func (g *RequireSession) identify(r *http.Request, directory *configuredDirectory, view *userView) {
 	repl := replacerOf(r)
 	view.setPlaceholders(repl)
-	groups := g.site.app.groupNames(view.memberships, g.forwardGroups)
+	groups := g.site.app.groupNames(directory.groups, view.memberships, g.forwardGroups)
 	repl.Set("http.auth.user.groups", groups)
 	if !g.headers.Off {
 		view.setHeaders(r.Header, g.headers, groups)
@@ -265,7 +268,7 @@ func (g *RequireSession) askToSignIn(w http.ResponseWriter, r *http.Request, q *
 // refuse answers a request that must not pass.
 func (g *RequireSession) refuse(w http.ResponseWriter, r *http.Request, q *request, reason code) error {
 	switch reason {
-	case codeStoreUnavailable:
+	case codeStoreUnavailable, codeDirectoryUnavailable:
 		return g.site.refuseGate(w, r, q, reason)
 	case codeMethodNotAllowed:
 		w.Header().Set("Allow", corsMethods)

@@ -20,6 +20,10 @@ const (
 	codeUnsupportedMediaType   code = "unsupported_media_type"
 	codeBodyTooLarge           code = "body_too_large"
 	codeMethodNotAllowed       code = "method_not_allowed"
+	codePasswordExpired        code = "password_expired"
+	codePasswordMustChange     code = "password_must_change"
+	codeAccountRestricted      code = "account_restricted"
+	codeTooManyAttempts        code = "too_many_attempts"
 	codeHTTPSRequired          code = "https_required"
 	codeCSRFFailed             code = "csrf_failed"
 	codeOriginNotTrusted       code = "origin_not_trusted"
@@ -55,6 +59,14 @@ func refusalOf(c code) refusal {
 		return refusal{http.StatusRequestEntityTooLarge, "Body too large", "Cuerpo de la solicitud demasiado grande"}
 	case codeMethodNotAllowed:
 		return refusal{http.StatusMethodNotAllowed, "Method not allowed", "Método no permitido"}
+	case codePasswordExpired:
+		return refusal{http.StatusForbidden, "Password expired", "Contraseña caducada"}
+	case codePasswordMustChange:
+		return refusal{http.StatusForbidden, "Password must be changed", "Se requiere cambiar la contraseña"}
+	case codeAccountRestricted:
+		return refusal{http.StatusForbidden, "This account cannot sign in. Contact support", "Esta cuenta no puede iniciar sesión. Contacte con soporte"}
+	case codeTooManyAttempts:
+		return refusal{http.StatusTooManyRequests, "Too many attempts", "Demasiados intentos"}
 	case codeHTTPSRequired:
 		return refusal{http.StatusForbidden, "HTTPS required", "Se requiere HTTPS"}
 	case codeCSRFFailed:
@@ -85,9 +97,11 @@ type (
 		Code     code   `json:"code"`
 	}
 	signInRefusal struct {
-		Status  string `json:"status"`
-		Message string `json:"message"`
-		Code    code   `json:"code"`
+		Status      string `json:"status"`
+		Message     string `json:"message"`
+		Code        code   `json:"code"`
+		Detail      string `json:"detail,omitempty"`
+		PasswordURL string `json:"password_url,omitempty"`
 	}
 )
 
@@ -110,7 +124,8 @@ func (s *site) refuseGate(w http.ResponseWriter, r *http.Request, q *request, c 
 }
 
 // refuseSignIn answers a request to one of the sign-in routes. message, unless
-// empty, replaces the code's own.
+// empty, replaces the code's own. What the page says beyond the code the JSON
+// has in keys of their own: the bytes of a message are fixed.
 func (s *site) refuseSignIn(w http.ResponseWriter, r *http.Request, q *request, c code, message string, page pages.Page) error {
 	wire := refusalOf(c)
 	s.prepareRefusal(w, q, wire.status)
@@ -120,7 +135,9 @@ func (s *site) refuseSignIn(w http.ResponseWriter, r *http.Request, q *request, 
 	if message == "" {
 		message = wire.message
 	}
-	return writeJSON(w, wire.status, signInRefusal{Status: "error", Message: message, Code: c})
+	return writeJSON(w, wire.status, signInRefusal{
+		Status: "error", Message: message, Code: c, Detail: page.Detail, PasswordURL: page.PasswordURL,
+	})
 }
 
 // prepareRefusal queues what every refusal carries beside its body.

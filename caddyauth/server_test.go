@@ -25,6 +25,7 @@ import (
 // require_session alone, in front of the demonstration's directory.
 type setup struct {
 	directory *ldaptest.Directory // default: ldaptest.Demo
+	blocks    string              // the directory blocks; default: one, with servers
 	global    string              // further global options
 	servers   string              // lines of the directory block; default: the directory's URL
 	auth      string              // further lines of the ldap_auth block
@@ -99,6 +100,9 @@ func (s *server) caddyfile() string {
 	if c.servers == "" {
 		c.servers = "servers " + s.directory.URL()
 	}
+	if c.blocks == "" {
+		c.blocks = "directory empresa.local ad {\n\t\t\t" + c.servers + "\n\t\t}"
+	}
 	if c.storage == "" {
 		c.storage = "storage badger " + s.folder
 	}
@@ -118,9 +122,7 @@ func (s *server) caddyfile() string {
 	}
 	%s
 	ldap_auth {
-		directory empresa.local ad {
-			%s
-		}
+		%s
 		sessions {
 			%s
 			%s
@@ -132,7 +134,7 @@ http://:%d {
 	bind 127.0.0.1
 	%s
 }
-`, c.global, c.servers, c.storage, c.sessions, c.auth, s.port, c.site), "UPSTREAM", s.upstream.addr())
+`, c.global, c.blocks, c.storage, c.sessions, c.auth, s.port, c.site), "UPSTREAM", s.upstream.addr())
 }
 
 // adapt returns the JSON of a Caddyfile.
@@ -151,8 +153,10 @@ func (s *server) load(caddyfile string) error {
 }
 
 // loadJSON makes Caddy run a configuration, forced. The client's connections
-// to the old one go, because Caddy closes them at some time after.
+// to the old one go: before, because Caddy waits for those that were never used,
+// and after, because it closes the others at some time.
 func (s *server) loadJSON(config []byte) error {
+	s.client.CloseIdleConnections()
 	err := caddy.Load(config, true)
 	s.client.CloseIdleConnections()
 	return err
@@ -299,12 +303,14 @@ func (s *server) once(method, path string, changes ...change) (reply, error) {
 	answer := reply{Response: response, body: string(text)}
 	logged.keepSecret("token", answer.cookie("sessionid"))
 	logged.keepSecret("csrf secret", answer.cookie("csrftoken"))
+	logged.keepSecret("device cookie", answer.cookie(deviceCookie))
 	return answer, nil
 }
 
 // signedIn is a client with a session.
 type signedIn struct {
 	token, csrf string
+	device      string // the device cookie, "" where the sign-in set none
 }
 
 // cookies sends both cookies.
@@ -325,7 +331,7 @@ func (s *server) signIn(user string, changes ...change) signedIn {
 	if answer.StatusCode != http.StatusOK {
 		s.t.Fatalf("signing %s in: %d %s", user, answer.StatusCode, answer.body)
 	}
-	c := signedIn{token: answer.cookie("sessionid"), csrf: answer.cookie("csrftoken")}
+	c := signedIn{token: answer.cookie("sessionid"), csrf: answer.cookie("csrftoken"), device: answer.cookie(deviceCookie)}
 	if len(c.token) != 43 || len(c.csrf) != 32 {
 		s.t.Fatalf("signing %s in: the cookies are %q", user, answer.Header["Set-Cookie"])
 	}

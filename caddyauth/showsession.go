@@ -35,6 +35,9 @@ func (s *site) showSession(w http.ResponseWriter, r *http.Request, q *request) e
 	if !live {
 		return s.refuseSession(w, q, codeAuthenticationRequired)
 	}
+	if s.app.overdue(q.session) {
+		return s.refuseSession(w, q, codeDirectoryUnavailable)
+	}
 	viewOf(q.session).setPlaceholders(replacerOf(r))
 	idle, absolute := q.session.Left()
 	user := q.session.User

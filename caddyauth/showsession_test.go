@@ -137,7 +137,8 @@ func TestCookieOptionsOnTheWire(t *testing.T) {
 	got := s.do("POST", "/api/login-ldap/", jsonBody(goodJSON))
 	token := got.cookie("portal")
 	logged.keepSecret("token", token)
-	if set := strings.Join(got.Header["Set-Cookie"], "|"); set != "portal="+token+"; Path=/; HttpOnly; SameSite=Strict|csrftoken="+got.cookie("csrftoken")+"; Max-Age=31449600; Path=/; SameSite=Strict" {
+	if set := strings.Join(got.Header["Set-Cookie"], "|"); set != "portal="+token+"; Path=/; HttpOnly; SameSite=Strict|csrftoken="+got.cookie("csrftoken")+"; Max-Age=31449600; Path=/; SameSite=Strict"+
+		"|ldap_device="+got.cookie(deviceCookie)+"; Max-Age=15552000; Path=/; HttpOnly; SameSite=Strict" {
 		t.Errorf("it set %s", set)
 	}
 	want(t, s.do("GET", "/x", header("Cookie", "portal="+token+"; sessionid=app's")), 200, "upstream")

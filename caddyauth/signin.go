@@ -2,21 +2,11 @@ package caddyauth
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
-	"go.uber.org/zap"
-
-	"github.com/caddyauth/caddy-ldap/caddyauth/pages"
-	"github.com/caddyauth/caddy-ldap/ldap"
 	"github.com/caddyauth/caddy-ldap/sessionstore"
 )
-
-// refusalFloor is how long after a request's start the answer to a refused
-// sign-in leaves, so that nobody learns from the time which name exists or why
-// it was refused: directories answer within 1 to 20 ms, depending on that.
-const refusalFloor = 300 * time.Millisecond
 
 // messageLoginMethod is what existing clients of the sign-in API know.
 const messageLoginMethod = "Método no permitido. Se requiere POST."
@@ -24,6 +14,10 @@ const messageLoginMethod = "Método no permitido. Se requiere POST."
 // serveRoute answers a request to one of the sign-in routes. The address rule
 // was applied before.
 func (s *site) serveRoute(w http.ResponseWriter, r *http.Request, q *request, which route) error {
+	return q.promptly(w, func() error { return s.answerRoute(w, r, q, which) })
+}
+
+func (s *site) answerRoute(w http.ResponseWriter, r *http.Request, q *request, which route) error {
 	if r.Method == http.MethodOptions {
 		if q.answer.cors != "" && isPreflight(r) {
 			allowPreflight(w.Header(), r)
@@ -72,6 +66,7 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request, q *request, read c
 		return s.refuseSignIn(w, r, q, refused, "", refusalPage(refused))
 	}
 	creds, refused := s.read(w, r, q, read)
+	q.credentialsAt = time.Now()
 	form := s.signInForm(creds)
 	if refused != "" {
 		form.Code = string(refused)
@@ -79,28 +74,20 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request, q *request, read c
 	}
 
 	ctx := r.Context()
-	identity, err := s.app.directory.SignIn(ctx, creds.username, creds.password)
-	if err != nil {
-		return s.refuseIdentity(w, r, q, creds, form, err)
+	defer q.place.leave()
+	p := s.prove(ctx, r, q, creds)
+	if p.err != nil {
+		return s.refuseProof(w, r, q, creds, form, p)
 	}
 
 	sessions, err := s.app.sessions(ctx)
 	if err == nil {
-		err = s.startSession(ctx, r, q, sessions, identity)
+		err = s.startSession(ctx, r, q, sessions, p)
 	}
 	if err != nil {
-		s.app.logStoreError("starting a session", err)
-		s.app.audit.signIn(r, q, auditSignIn{result: resultUnavailable, reason: string(codeStoreUnavailable), user: identity.Username, directory: identity.Directory})
-		form.Code = string(codeStoreUnavailable)
-		return s.refuseForm(w, r, q, codeStoreUnavailable, form)
+		return s.refuseForStore(w, r, q, form, p, err)
 	}
-
-	if s.answersWithPage(r) {
-		return s.redirectAfterSignIn(w, creds.next, q)
-	}
-	return writeJSON(w, http.StatusOK, signInOK{
-		Status: "ok", Message: "Login exitoso", FirstName: identity.FirstName, LastName: identity.LastName,
-	})
+	return s.welcome(w, r, q, creds.next, p)
 }
 
 // read reads the credentials, of a bounded number of requests at once.
@@ -110,7 +97,7 @@ func (s *site) read(w http.ResponseWriter, r *http.Request, q *request, read cre
 		defer func() { <-s.app.reading }()
 		return read(w, r)
 	default:
-		s.app.audit.signIn(r, q, auditSignIn{result: resultUnavailable, reason: "busy", directory: s.app.directoryLabel})
+		s.app.audit.signIn(r, q, auditSignIn{result: resultUnavailable, reason: reasonBusy})
 		return credentials{}, codeDirectoryUnavailable
 	}
 }
@@ -141,18 +128,10 @@ func (s *site) answersWithPage(r *http.Request) bool {
 	return wantsPage(r)
 }
 
-// signInOK is what existing clients read after a sign-in.
-type signInOK struct {
-	Status    string `json:"status"`
-	Message   string `json:"message"`
-	FirstName string `json:"first_name"`
-	LastName  string `json:"last_name"`
-}
-
 // startSession stores the session and queues its cookies. Whatever session the
 // client had before ends in the same step: a token planted before the sign-in
 // is worth nothing after it.
-func (s *site) startSession(ctx context.Context, r *http.Request, q *request, sessions *sessionstore.Sessions, identity *ldap.Identity) error {
+func (s *site) startSession(ctx context.Context, r *http.Request, q *request, sessions *sessionstore.Sessions, p proof) error {
 	// Where the client claims several sessions, none of them is to live on.
 	for _, token := range q.cookies.doubled {
 		if err := s.endSession(ctx, sessions, token, "replaced"); err != nil {
@@ -171,7 +150,7 @@ func (s *site) startSession(ctx context.Context, r *http.Request, q *request, se
 			replaced = q.session.Session
 		}
 	}
-	token, session, err := sessions.SignIn(ctx, userOf(identity), clientIPText(r), s.app.limits, replaces)
+	token, session, err := sessions.SignIn(ctx, s.app.userOf(p.identity), clientIPText(r), s.app.limits, replaces)
 	if err != nil {
 		return err
 	}
@@ -184,8 +163,11 @@ func (s *site) startSession(ctx context.Context, r *http.Request, q *request, se
 	cookies := &s.app.cookies
 	q.setCookie(cookies.setSession(token, idle, q.tls))
 	q.setCookie(cookies.setCSRF(session.CSRF, q.tls))
+	if p.device != "" {
+		q.setCookie(cookies.setDevice(p.device, q.tls))
+	}
 	viewOf(session).setPlaceholders(replacerOf(r))
-	s.app.audit.signIn(r, q, auditSignIn{result: resultOK, user: identity.Username, directory: identity.Directory, session: session.ID})
+	s.app.audit.signIn(r, q, auditSignIn{result: resultOK, user: session.User.Username, directory: session.User.Directory, session: session.ID})
 	return nil
 }
 
@@ -196,83 +178,4 @@ func (s *site) endSession(ctx context.Context, sessions *sessionstore.Sessions, 
 		s.app.audit.sessionEnd(ended, reason)
 	}
 	return err
-}
-
-// userOf makes the session's user of what the directory proved.
-func userOf(identity *ldap.Identity) sessionstore.User {
-	user := sessionstore.User{
-		Directory: identity.Directory, ID: identity.ID, Username: identity.Username, DN: identity.DN,
-		FirstName: identity.FirstName, LastName: identity.LastName, DisplayName: identity.DisplayName,
-		Email: identity.Email, UPN: identity.UPN, Title: identity.Title, Manager: identity.Manager,
-		Groups: make([]sessionstore.Group, len(identity.Groups)),
-	}
-	for i, group := range identity.Groups {
-		user.Groups[i] = sessionstore.Group(group)
-	}
-	return user
-}
-
-// refuseIdentity answers when the directory said no, or nothing. All of its
-// reasons to say no look alike to the client, in bytes and in time.
-func (s *site) refuseIdentity(w http.ResponseWriter, r *http.Request, q *request, creds credentials, form pages.Page, err error) error {
-	var refused *ldap.RefusedError
-	if !errors.As(err, &refused) {
-		reason := ldap.ReasonDirectoryUnavailable
-		var unavailable *ldap.UnavailableError
-		if errors.As(err, &unavailable) {
-			reason = unavailable.Reason
-		}
-		if reason != ldap.ReasonCancelled {
-			s.app.logger.Error("the directory could not decide on a sign-in", zap.String("reason", string(reason)), zap.Error(err))
-		}
-		attempt := auditSignIn{result: resultUnavailable, reason: string(reason), directory: s.app.directoryLabel}
-		if unavailable != nil && unavailable.Sent {
-			// The directory may have counted a wrong password.
-			attempt.user = creds.username
-		}
-		s.app.audit.signIn(r, q, attempt)
-		form.Code = string(codeDirectoryUnavailable)
-		return s.refuseForm(w, r, q, codeDirectoryUnavailable, form)
-	}
-	s.app.audit.signIn(r, q, auditSignIn{
-		result: resultRefused, reason: string(refused.Reason),
-		user: auditedName(refused, creds.username), directory: s.app.directoryLabel,
-	})
-	waitUntil(r.Context(), q.start.Add(refusalTime(time.Since(q.start))))
-	form.Code = string(codeInvalidCredentials)
-	return s.refuseForm(w, r, q, codeInvalidCredentials, form)
-}
-
-// refusalTime is when, after a request's start, the answer to a refused sign-in
-// leaves that was ready after so long: at the floor, or where the directory is
-// slower at the next multiple of it, so that its time shows in steps only.
-func refusalTime(ready time.Duration) time.Duration {
-	steps := (ready + refusalFloor - 1) / refusalFloor
-	return max(steps, 1) * refusalFloor
-}
-
-// waitUntil returns at a time, or when the client goes away.
-func waitUntil(ctx context.Context, when time.Time) {
-	left := time.Until(when)
-	if left <= 0 {
-		return
-	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
-
-// refuseForm answers a sign-in that did not succeed: to a person with the form
-// again.
-func (s *site) refuseForm(w http.ResponseWriter, r *http.Request, q *request, c code, form pages.Page) error {
-	if s.answersWithPage(r) {
-		// An earlier session goes on, and its token with it.
-		if live, err := q.lookup(r.Context(), false); err != nil || !live {
-			form.CSRFToken = s.anonymousCSRF(q)
-		}
-	}
-	return s.refuseSignIn(w, r, q, c, "", form)
 }

@@ -29,7 +29,11 @@ func ownAnswer(t *testing.T, got reply) {
 }
 
 func TestSignInAPI(t *testing.T) {
-	s := start(t, setup{})
+	s := newServer(t, setup{})
+	s.setup.servers = "servers " + s.directory.URL() + "\nlogin_hints off"
+	if err := s.load(s.caddyfile()); err != nil {
+		t.Fatal(err)
+	}
 	const path = "/api/login-ldap/"
 
 	t.Run("the right password", func(t *testing.T) {
@@ -180,7 +184,7 @@ func TestSignInReplacesTheOldSession(t *testing.T) {
 	mark := logged.mark()
 	got := s.do("POST", "/api/login-ldap/", jsonBody(goodJSON), old.cookies)
 	want(t, got, 200, bodySignedIn)
-	next := signedIn{got.cookie("sessionid"), got.cookie("csrftoken")}
+	next := signedIn{token: got.cookie("sessionid"), csrf: got.cookie("csrftoken")}
 	if next.token == old.token || next.csrf == old.csrf || next.token == "" {
 		t.Error("a sign-in keeps token or CSRF secret")
 	}

@@ -66,13 +66,12 @@ func (s *site) nextOf(next string) string {
 	return next
 }
 
-// redirectAfterSignIn leads the browser on.
-func (s *site) redirectAfterSignIn(w http.ResponseWriter, next string, q *request) error {
-	target := s.nextOf(next)
-	if target == "" {
-		target = s.pathsOf(q).home
+// targetAfterSignIn is where the browser goes on.
+func (s *site) targetAfterSignIn(next string, q *request) string {
+	if target := s.nextOf(next); target != "" {
+		return target
 	}
-	return redirect(w, target)
+	return s.pathsOf(q).home
 }
 
 // redirect answers 303: whatever the method was, the target is fetched with

@@ -65,6 +65,14 @@ func (s *site) admit(r *http.Request) bool {
 	return allowed
 }
 
+// warnOfLooseProxies says, once, that the throttle counts by an address which
+// the client chooses. The account's own limit holds all the same.
+func (s *site) warnOfLooseProxies(r *http.Request) {
+	if addressIsClients(r) && s.app.warnedSource.CompareAndSwap(false, true) {
+		s.logger.Warn("throttle source: behind trusted_proxies without trusted_proxies_strict clients choose their own address, and with it whom their wrong passwords count for; set trusted_proxies_strict")
+	}
+}
+
 // writePage writes a page for a person. What the page shows of the session
 // comes from the request's own lookup.
 func (s *site) writePage(w http.ResponseWriter, r *http.Request, q *request, status int, page pages.Page) error {
@@ -74,8 +82,8 @@ func (s *site) writePage(w http.ResponseWriter, r *http.Request, q *request, sta
 		user := q.session.User
 		page.User, page.DisplayName, page.CSRFToken = user.Username, user.DisplayName, q.session.CSRF
 	}
-	if page.Kind == pages.SignIn || page.Kind == pages.SignedIn {
-		page.PasswordURL = s.app.passwordURL
+	if page.PasswordURL == "" && (page.Kind == pages.SignIn || page.Kind == pages.SignedIn) {
+		page.PasswordURL = s.app.passwordURL()
 	}
 	return s.app.pages.Write(w, acceptLanguage(r), status, page)
 }

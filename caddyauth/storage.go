@@ -14,6 +14,7 @@ import (
 
 	"github.com/caddyauth/caddy-ldap/sessionstore"
 	"github.com/caddyauth/caddy-ldap/sessionstore/badgerstore"
+	"github.com/caddyauth/caddy-ldap/throttle"
 )
 
 // Storage is a guest module of the app (namespace ldap_auth.storage) that keeps
@@ -93,14 +94,15 @@ func (b *Badger) Open(logger *slog.Logger) (sessionstore.Store, error) {
 // while a new one starts, and until the old one's requests are done.
 var stores = caddy.NewUsagePool()
 
-// storeHandle is one store and the sessions in it, for as long as any
-// configuration uses it. It holds nothing of a configuration that could go
+// storeHandle is one store with the sessions and the throttle's counters in it,
+// for as long as any configuration uses it. It holds nothing of a configuration that could go
 // before it.
 type storeHandle struct {
 	opening  sync.Mutex
 	ready    chan struct{} // closed once sessions is set
 	sessions atomic.Pointer[sessionstore.Sessions]
-	logger   *slog.Logger // stays valid: see handoverHandler
+	attempts *throttle.Throttle // set before ready is closed
+	logger   *slog.Logger       // stays valid: see handoverHandler
 	handler  *handoverHandler
 }
 
@@ -129,7 +131,11 @@ func (h *storeHandle) open(owner any, storage Storage, logger *slog.Logger) erro
 	if err != nil {
 		return err
 	}
-	h.sessions.Store(sessionstore.New(store, sessionstore.Options{}, h.logger))
+	sessions := sessionstore.New(store, sessionstore.Options{}, h.logger)
+	if h.attempts, err = openThrottle(sessions, h.logger); err != nil {
+		return errors.Join(err, sessions.Close())
+	}
+	h.sessions.Store(sessions)
 	close(h.ready)
 	return nil
 }
@@ -138,10 +144,12 @@ func (h *storeHandle) open(owner any, storage Storage, logger *slog.Logger) erro
 func (h *storeHandle) Destruct() error {
 	h.opening.Lock()
 	defer h.opening.Unlock()
-	if sessions := h.sessions.Load(); sessions != nil {
-		return sessions.Close()
+	sessions := h.sessions.Load()
+	if sessions == nil {
+		return nil
 	}
-	return nil
+	// The throttle first: it saves what it has counted.
+	return errors.Join(h.attempts.Close(), sessions.Close())
 }
 
 // readyTimeout bounds how long requests wait for the store while a

@@ -1,9 +1,11 @@
 package ldap
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"time"
 )
 
 // Kind tells which family of directory a server belongs to, and so how a
@@ -18,6 +20,13 @@ const (
 	// (user@domain) and the entry is accepted only if its objectSid is in the
 	// rootDSE tokenGroups of that very connection.
 	KindAD Kind = "ad"
+
+	// KindOpenLDAP is OpenLDAP: as KindGeneric, with its operational attributes.
+	KindOpenLDAP Kind = "openldap"
+
+	// Kind389DS is 389 Directory Server, FreeIPA's included: as KindGeneric,
+	// with its operational attributes.
+	Kind389DS Kind = "389ds"
 
 	// KindGeneric is any other LDAP v3 directory: a service account searches
 	// the entry, then the user binds with the DN that was found.
@@ -37,10 +46,16 @@ type Config struct {
 	Kind Kind
 
 	// Servers are ldaps:// or ldap:// URLs, each with a host and an optional
-	// port and nothing else. At least one is required. They are tried in this
-	// order, a later one only when an earlier one failed before a user's
-	// password was sent to it.
+	// port and nothing else. They are asked in this order, a later one only
+	// while an earlier one is down or has no connection free. Default: found by
+	// DNS (SRV records _ldap._tcp.dc._msdcs.<label>, else _ldap._tcp.<label>),
+	// those inside the domain Label only
 	Servers []string
+
+	// Domains are further names by which people call this directory, as the
+	// suffix in user@suffix or the prefix in DOMAIN\user. Label and, on AD, what
+	// the server tells are known without. See Choose.
+	Domains []string
 
 	// BindUser is the service account: on AD as user@domain or a DN, elsewhere
 	// a DN. Required for KindGeneric.
@@ -65,9 +80,14 @@ type Config struct {
 	// where {upn} is the name that was bound with; elsewhere (uid={user}).
 	UserFilter string
 
-	// EmailAttribute is read as the e-mail address; "-" stands for none, and
-	// then the user principal name is taken. Default: mail
-	EmailAttribute string
+	// GroupFilter finds the groups that list somebody or a group; {dn} stands
+	// for the escaped DN, {user} for the user name. Not on KindAD.
+	// Default: (|(member={dn})(uniqueMember={dn})(&(objectClass=posixGroup)(memberUid={user})))
+	GroupFilter string
+
+	// Attributes that are read, where they are not the usual ones. An Email of
+	// "-" stands for the user principal name.
+	Attributes Attributes
 
 	// RootCAs verifies the servers' certificates. Default: the system's
 	RootCAs *x509.CertPool
@@ -76,12 +96,26 @@ type Config struct {
 	// Default: the host of each server's URL
 	ServerName string
 
+	// Certificate is shown to servers that ask for one. Default: none
+	Certificate *tls.Certificate `json:"-"`
+
 	// StartTLS upgrades ldap:// connections before anything else is sent.
 	StartTLS bool
 
 	// InsecurePlaintext allows ldap:// without StartTLS to other hosts than
 	// the loopback ones, sending passwords readable over the network.
 	InsecurePlaintext bool
+
+	// Connections bounds the connections to one server. With a service account
+	// half of them are for its look-ups. Default: 8
+	Connections int
+
+	// Queue bounds the sign-ins that wait for a connection; one more is
+	// refused at once. Default: 64
+	Queue int
+
+	// Timeout bounds one sign-in. Default: 10 s
+	Timeout time.Duration
 
 	// Groups are the references that the configuration uses, each a SID, a DN
 	// or a name. What reads as a DN is one. See Directory.Group.

@@ -58,30 +58,28 @@ func listen(t *testing.T, serve func(net.Conn)) string {
 var stages = []struct {
 	what  string
 	stage ldaptest.Stage
-	binds int
 }{
-	{"at connect", ldaptest.StallConnect, 0},
-	{"at the bind", ldaptest.StallBind, 1},
-	{"at the search after the bind", ldaptest.StallSearch, 1},
+	{"at connect", ldaptest.StallConnect},
+	{"at the bind", ldaptest.StallBind},
+	{"at the search after the bind", ldaptest.StallSearch},
 }
 
-// A dead server costs a bounded time, and once the password was sent, no other
-// server gets it as well.
-func TestStalledServer(t *testing.T) {
-	for _, test := range stages {
+// Once the password was sent, a server that falls silent costs a bounded time,
+// and no other one gets the password as well.
+func TestServerThatFallsSilentAfterThePassword(t *testing.T) {
+	for _, test := range stages[1:] {
 		t.Run(test.what, func(t *testing.T) {
 			dead, alive := serve(t, ldaptest.Demo()), serve(t, ldaptest.Demo())
 			d, _ := open(t, adConfig(dead, alive))
+			mustSignIn(t, d, "ac12345", "secreto") // from now on there is a connection
 			dead.Stall(test.stage)
 			start := time.Now()
-			// At connect too: without TLS and with a known kind the bind is the
-			// first thing that is sent.
 			mustBeUnavailable(t, d, "ac12345", "secreto", ReasonDirectoryUnavailable)
 			if took := time.Since(start); took > d.limits.total {
 				t.Errorf("it took %v", took)
 			}
-			if dead.Binds() != test.binds || alive.Binds() != 0 {
-				t.Errorf("binds: %d on the dead server, %d on the other, want %d and 0", dead.Binds(), alive.Binds(), test.binds)
+			if dead.Binds() != 2 || alive.Binds() != 0 {
+				t.Errorf("binds: %d on the dead server, %d on the other, want 2 and 0", dead.Binds(), alive.Binds())
 			}
 			dead.Stall(ldaptest.StallNever)
 			mustSignIn(t, d, "ac12345", "secreto")
@@ -138,6 +136,8 @@ func TestRefusalIsFinal(t *testing.T) {
 func TestServerThatHangsUpAfterTheBind(t *testing.T) {
 	binds := make(chan struct{}, 10)
 	url := "ldap://" + listen(t, func(c net.Conn) {
+		ber.ReadPacket(c) // of the rootDSE
+		c.Write(searchDone(1))
 		ber.ReadPacket(c)
 		binds <- struct{}{}
 	})
@@ -154,7 +154,7 @@ func TestCancelReturnsAtOnce(t *testing.T) {
 		t.Run(test.what, func(t *testing.T) {
 			s := serve(t, ldaptest.Demo())
 			d, _ := open(t, adConfig(s))
-			d.limits = defaultLimits()
+			d.limits = defaultLimits(defaultTimeout)
 			s.Stall(test.stage)
 			ctx, cancel := context.WithCancel(context.Background())
 			time.AfterFunc(50*time.Millisecond, cancel)
@@ -187,7 +187,7 @@ func TestBudgetEndsASlowServer(t *testing.T) {
 func TestSignInsOutliveClose(t *testing.T) {
 	s := serve(t, ldaptest.Demo())
 	d, _ := open(t, adConfig(s))
-	d.limits = defaultLimits()
+	d.limits = defaultLimits(defaultTimeout)
 	s.Delay(200 * time.Millisecond)
 	done := make(chan error, 1)
 	go func() {
@@ -209,31 +209,44 @@ func TestSignInsOutliveClose(t *testing.T) {
 	d.Close()
 }
 
+// However many sign in at once on a server that hangs: so many have a
+// connection, so many wait, and the rest is told at once.
 func TestSignInsAtOnceAreBounded(t *testing.T) {
 	s := serve(t, ldaptest.Demo())
-	d, _ := open(t, adConfig(s))
+	config := adConfig(s)
+	config.Connections, config.Queue = 3, 5
+	d, _ := open(t, config)
+	d.limits.total, d.limits.wait, d.limits.operation = time.Minute, time.Minute, time.Minute
 	s.Stall(ldaptest.StallBind)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	for range maxSignIns {
+	for range config.Connections + config.Queue {
 		wg.Go(func() { d.SignIn(ctx, "ac12345", "secreto") })
 	}
-	eventually(t, "all slots are taken", func() bool { return len(d.slots) == maxSignIns })
-	u := mustBeUnavailable(t, d, "ac12345", "secreto", ReasonDirectoryUnavailable)
+	waiting := func() int {
+		d.pool.mu.Lock()
+		defer d.pool.mu.Unlock()
+		return len(d.pool.waiting)
+	}
+	eventually(t, "the queue is full", func() bool { return waiting() == config.Queue })
+	u := mustBeUnavailable(t, d, "ac12345", "secreto", ReasonBusy)
 	if !errors.Is(u, errBusy) {
 		t.Errorf("got %v, want %v", u, errBusy)
 	}
+	if s.Connections() > config.Connections {
+		t.Errorf("%d connections", s.Connections())
+	}
 	cancel()
 	wg.Wait()
-	if s.Connections() > maxSignIns {
-		t.Errorf("%d connections", s.Connections())
+	if waiting() != 0 {
+		t.Errorf("%d still wait", waiting())
 	}
 }
 
 func TestManySignInsAtOnceNeverMix(t *testing.T) {
 	s := serve(t, ldaptest.Demo())
 	d, _ := open(t, Config{Servers: []string{s.URL()}, Groups: []string{"Ingenieria"}})
-	d.limits = defaultLimits()
+	d.limits = defaultLimits(defaultTimeout)
 	var wg sync.WaitGroup
 	for i := range 60 {
 		name := []string{"ac12345", "mgarcia"}[i%2]

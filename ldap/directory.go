@@ -10,56 +10,70 @@ package ldap
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// maxSignIns bounds the sign-ins of one directory that are under way: each
-// costs a connection, and anybody can start one.
-const maxSignIns = 32
-
-var (
-	errBudget = errors.New("the time for one sign-in is over")
-	errBusy   = errors.New("too many sign-ins at once")
+// Defaults of Config.
+const (
+	defaultConnections = 8
+	defaultQueue       = 64
+	defaultTimeout     = 10 * time.Second
 )
+
+var errBudget = errors.New("the time for one sign-in is over")
 
 // limits are the times that things may take. Tests shorten them.
 type limits struct {
-	total       time.Duration // one sign-in, one background refresh
-	slot        time.Duration // waiting for other sign-ins
-	dial        time.Duration // connecting, TLS included
+	total       time.Duration // one sign-in, one background look-up
+	wait        time.Duration // for a connection
+	dial        time.Duration // until a connection can be used: connecting, TLS, the first answer
 	operation   time.Duration // one request
+	idle        time.Duration // how long connections are kept without use
+	age         time.Duration // how long they are kept at all
 	resolve     time.Duration // looking up groups at a sign-in
 	fresh       time.Duration // how long a resolved group is taken as read
 	refresh     time.Duration // between background refreshes
 	serviceRest time.Duration // after the service account was rejected
+	recheck     time.Duration // of MaxRecheck accounts
 }
 
-func defaultLimits() limits {
+func defaultLimits(timeout time.Duration) limits {
+	total := timeout - timeout/20 // so that the answer leaves in time
 	return limits{
-		total:       9500 * time.Millisecond, // so that the answer leaves within 10 s
-		slot:        2 * time.Second,
+		total:       total,
+		wait:        2 * time.Second,
 		dial:        3 * time.Second,
-		operation:   5 * time.Second,
+		operation:   min(5*time.Second, total),
+		idle:        time.Minute,
+		age:         10 * time.Minute,
 		resolve:     2 * time.Second,
 		fresh:       10 * time.Minute,
 		refresh:     30 * time.Second,
 		serviceRest: time.Minute,
+		recheck:     2 * time.Minute, // nobody waits for it, and a far or slow server takes a second for one account
 	}
 }
 
 // Directory is one configured directory. It dials nothing until it is asked,
 // and is safe for concurrent use.
 type Directory struct {
-	config  Config // without the password
-	service *serviceAccount
-	servers []server
-	limits  limits
-	groups  *groupTable
-	slots   chan struct{}
+	config       Config // without the password
+	certificates []tls.Certificate
+	service      *serviceAccount
+	limits       limits
+	groups       *groupTable
+	names        *domainNames
+	pool         *pool
+	discovery    *discovery // nil: the servers are configured
+	places       atomic.Int64
+	warned       sync.Map    // texts of warnOnce
+	blind        atomic.Bool // the service account cannot look people up
 
-	life  context.Context // of background look-ups; ends with Close
+	life  context.Context // of background work; ends with Close
 	close context.CancelFunc
 	work  sync.WaitGroup
 
@@ -77,20 +91,49 @@ func New(config Config) (*Directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Directory{
-		servers: servers,
-		limits:  defaultLimits(),
-		slots:   make(chan struct{}, maxSignIns),
+	if config.Connections == 0 {
+		config.Connections = defaultConnections
 	}
+	if config.Queue == 0 {
+		config.Queue = defaultQueue
+	}
+	if config.Timeout == 0 {
+		config.Timeout = defaultTimeout
+	}
+	d := &Directory{limits: defaultLimits(config.Timeout)}
 	if config.BindUser != "" {
 		d.service = newServiceAccount(config.BindUser, config.BindPassword)
 	}
-	config.BindPassword = ""
+	if config.Certificate != nil {
+		d.certificates = []tls.Certificate{*config.Certificate}
+	}
+	config.BindPassword, config.Certificate = "", nil
 	d.config = config
 	d.groups = newGroupTable(config.Label, config.Groups, config.Logger)
+	d.names = newDomainNames(config.Label, config.Domains)
 	d.life, d.close = context.WithCancel(context.Background())
+	d.pool = &pool{
+		limits:   &d.limits,
+		capacity: capacities(config.Connections, d.service != nil),
+		queue:    config.Queue,
+		label:    config.Label,
+		logger:   config.Logger,
+		probe:    d.probe,
+		spawn:    d.spawn,
+	}
+	if len(config.Servers) == 0 {
+		d.discovery = newDiscovery(config.Label, machineDNS(), config.serverAt, config.Logger, d.spawn)
+	} else {
+		d.pool.setServers(servers)
+	}
 	return d, nil
 }
+
+// Label is the directory's name in the configuration.
+func (d *Directory) Label() string { return d.config.Label }
+
+// HasService tells whether there is a service account.
+func (d *Directory) HasService() bool { return d.service != nil }
 
 // Group returns what a reference of the configuration (Config.Groups) stands
 // for. ok is false while it is not resolved, or when it names no group or
@@ -125,16 +168,61 @@ func (d *Directory) ReleaseGroup(ref string) { d.groups.release(ref) }
 // Close ends background look-ups and returns when they have ended. Sign-ins
 // that are under way, or come later, are not cut off: requests outlive the
 // configuration that they came in with, and each ends within its own budget.
+// Their connections are not kept.
 func (d *Directory) Close() error {
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()
 	d.close()
+	d.pool.close()
 	d.work.Wait()
 	return nil
+}
+
+// spawn runs background work, unless the directory is closed.
+func (d *Directory) spawn(work func(ctx context.Context)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	d.work.Go(func() { work(d.life) })
 }
 
 // bounded derives a context that also ends with the budget.
 func (d *Directory) bounded(parent context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(parent, d.limits.total, errBudget)
+}
+
+// probe finds out whether a server can be used again: one that answers
+// strangers and nobody else cannot.
+func (d *Directory) probe(ctx context.Context, s server) error {
+	c, err := d.dial(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	if d.service == nil {
+		return nil
+	}
+	c.lend(ctx)
+	defer c.stop()
+	c.operation = min(c.operation, d.limits.dial)
+	if err := d.bindService(c); serverFault(err) {
+		return err
+	}
+	return nil
+}
+
+// Reserve takes a place among the sign-ins that are under way, waiting ones and
+// refused ones whose answer is still held back included: all together are
+// bounded, so that strangers cannot fill the memory with them. leave gives the
+// place back. The error is an *UnavailableError with ReasonBusy.
+func (d *Directory) Reserve() (leave func(), err error) {
+	bound := int64(d.config.Queue + d.config.Connections*max(d.pool.size(), 1))
+	if d.places.Add(1) > bound {
+		d.places.Add(-1)
+		return nil, &UnavailableError{Reason: ReasonBusy, Err: errBusy}
+	}
+	return sync.OnceFunc(func() { d.places.Add(-1) }), nil
 }

@@ -15,16 +15,22 @@ const (
 	ReasonAmbiguousUser      Reason = "ambiguous_user"       // several entries, or AD data 57
 	ReasonNameInvalid        Reason = "name_invalid"         // a name or password that is never sent to a directory
 	ReasonIdentityUnproven   Reason = "identity_unproven"    // no entry belongs to the identity that bound
-	ReasonPasswordExpired    Reason = "password_expired"     // AD data 532
-	ReasonPasswordMustChange Reason = "password_must_change" // AD data 773
+	ReasonPasswordExpired    Reason = "password_expired"     // AD data 532; elsewhere a password policy
+	ReasonPasswordMustChange Reason = "password_must_change" // AD data 773; elsewhere a password policy
 	ReasonAccountDisabled    Reason = "account_disabled"     // AD data 533
 	ReasonAccountExpired     Reason = "account_expired"      // AD data 701
-	ReasonAccountLocked      Reason = "account_locked"       // AD data 775
+	ReasonAccountLocked      Reason = "account_locked"       // AD data 775; elsewhere result 19 or a password policy
 	ReasonLogonHours         Reason = "logon_hours"          // AD data 530
 	ReasonWorkstation        Reason = "workstation"          // AD data 531
 	ReasonTokenTooBig        Reason = "token_too_big"        // AD data 568
+	ReasonNoPassword         Reason = "no_password"          // result 48: the entry has none
+	ReasonNameForm           Reason = "config_name_form"     // result 34: the server does not take this form of name
+	ReasonTooManyGroups      Reason = "too_many_groups"      // more groups, or deeper in each other, than are read
 	ReasonRefused            Reason = "refused"              // any other result code that ends a user's bind
 )
+
+// ReasonPasswordChanged is a reason of Recheck only.
+const ReasonPasswordChanged Reason = "password_changed"
 
 // Reasons of an UnavailableError: nobody can be judged just now.
 const (
@@ -32,7 +38,9 @@ const (
 	ReasonServiceAccountRejected Reason = "service_account_rejected" // the service account's password was refused
 	ReasonTLSRequired            Reason = "tls_required"             // the server demands TLS or signing
 	ReasonBaseDN                 Reason = "config_base_dn"           // the base DN does not exist or may not be read
+	ReasonConnUnbound            Reason = "conn_unbound"             // the connection lost its identity
 	ReasonCancelled              Reason = "cancelled"                // the client went away
+	ReasonBusy                   Reason = "busy"                     // too many sign-ins at once
 )
 
 // RefusedError is the directory's no to one sign-in.

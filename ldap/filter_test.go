@@ -70,18 +70,72 @@ func checkFilled(t *testing.T, filter, name string) {
 	}
 }
 
-func TestMemberFilterEscapesOnce(t *testing.T) {
-	dn := `cn=a\2cb (x)*\5c,dc=x`
-	packet, err := goldap.CompileFilter(memberFilter(dn, "u)(x=*"))
+func TestCheckGroupFilter(t *testing.T) {
+	tests := []struct {
+		filter string
+		ok     bool
+	}{
+		{defaultGroupFilter, true},
+		{nestedGroupFilter, true},
+		{"(member={dn})", true},
+		{"(memberUid={user})", true},
+		{"(&(objectClass=group)(member:1.2.840.113556.1.4.1941:={dn}))", true},
+		{"(member=*)", false},
+		{"member={dn}", false},
+		{"(member={dn}", false},
+		{"(member={dn}))", false},
+		{"({dn}=x)", false},
+		{"({user})", false},
+		{"(member:{dn}:=x)", false},
+		{"(|{dn})", false},
+		{"", false},
+	}
+	for _, test := range tests {
+		if err := checkGroupFilter(test.filter); (err == nil) != test.ok {
+			t.Errorf("checkGroupFilter(%q) = %v, want ok %v", test.filter, err, test.ok)
+		}
+	}
+}
+
+func TestGroupFilterEscapesOnce(t *testing.T) {
+	dn := `cn=a\2cb (x)*\5c{user},dc=x`
+	packet, err := goldap.CompileFilter(fillGroupFilter(defaultGroupFilter, dn, "u)(x=*{dn}"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := packet.Children[0].Children[1].Data.String(); got != dn {
 		t.Errorf("member=%q, want %q", got, dn)
 	}
-	if got := packet.Children[2].Children[1].Children[1].Data.String(); got != "u)(x=*" {
+	if got := packet.Children[2].Children[1].Children[1].Data.String(); got != "u)(x=*{dn}" {
 		t.Errorf("memberUid=%q", got)
 	}
+}
+
+func FuzzGroupFilter(f *testing.F) {
+	f.Add("cn=x,dc=y", "juan")
+	f.Add(`cn=a\2cb (x)*,dc=x`, `*)(objectClass=*`)
+	f.Add("{user}", "{dn}")
+	f.Add("\x00", ":dn:=")
+	f.Add(")(|(cn=*", "~<>=")
+	f.Fuzz(func(t *testing.T, dn, user string) {
+		for _, filter := range []string{defaultGroupFilter, nestedGroupFilter, "(&(a:={dn})(!(b>={user}))(c=x{dn}*))"} {
+			want, err := filterShape(fillGroupFilter(filter, "x", "x"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := filterShape(fillGroupFilter(filter, dn, user))
+			if err != nil || got != want {
+				t.Fatalf("%s with %q and %q has shape %s, %v, want %s", filter, dn, user, got, err, want)
+			}
+		}
+		packet, err := goldap.CompileFilter(fillGroupFilter(nestedGroupFilter, dn, user))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := packet.Children[0].Children[1].Data.String(); got != dn {
+			t.Fatalf("DN %q became the value %q", dn, got)
+		}
+	})
 }
 
 func FuzzFilter(f *testing.F) {

@@ -15,10 +15,20 @@ type groupFinder interface {
 	find(r groupRef) (refState, Group, error)
 }
 
+// groupFinder finds groups on c, where people are below userBase.
+func (d *Directory) groupFinder(c *connection, kind Kind, userBase string) groupFinder {
+	base, name := d.groupBase(userBase), d.attributes(kind).GroupName
+	if kind == KindAD {
+		return adGroups{c, base, name}
+	}
+	return plainGroups{c, base, name}
+}
+
 // adGroups finds groups on AD below base, as whoever the connection is bound as.
 type adGroups struct {
 	c    *connection
 	base string
+	name string // attribute
 }
 
 func (f adGroups) find(r groupRef) (refState, Group, error) {
@@ -26,18 +36,18 @@ func (f adGroups) find(r groupRef) (refState, Group, error) {
 	var err error
 	switch r.form {
 	case bySID:
-		entries, err = f.c.search("<SID="+r.value+">", goldap.ScopeBaseObject, 1, "(objectClass=*)", adGroupAttributes()...)
+		entries, err = f.c.search("<SID="+r.value+">", goldap.ScopeBaseObject, 1, "(objectClass=*)", "objectSid", "cn", f.name)
 	case byDN:
-		entries, err = f.c.search(r.value, goldap.ScopeBaseObject, 1, "(objectClass=group)", adGroupAttributes()...)
+		entries, err = f.c.search(r.value, goldap.ScopeBaseObject, 1, "(objectClass=group)", "objectSid", "cn", f.name)
 	default:
-		filter := "(&(objectClass=group)(sAMAccountName=" + goldap.EscapeFilter(r.value) + "))"
-		entries, err = f.c.search(f.base, goldap.ScopeWholeSubtree, 2, filter, adGroupAttributes()...)
+		filter := "(&(objectClass=group)(" + f.name + "=" + goldap.EscapeFilter(r.value) + "))"
+		entries, err = f.c.search(f.base, goldap.ScopeWholeSubtree, 2, filter, "objectSid", "cn", f.name)
 	}
 	state, e, err := answered(r, entries, err)
 	if state != stateFound {
 		return state, Group{}, err
 	}
-	g := Group{ID: sidOf(e), Name: value(e, "sAMAccountName"), DN: e.DN}
+	g := Group{ID: sidOf(e), Name: value(e, f.name), DN: e.DN}
 	if g.Name == "" {
 		g.Name = value(e, "cn")
 	}
@@ -47,13 +57,12 @@ func (f adGroups) find(r groupRef) (refState, Group, error) {
 	return stateFound, g, nil
 }
 
-func adGroupAttributes() []string { return []string{"objectSid", "sAMAccountName", "cn"} }
-
-// plainGroups finds groups elsewhere: a name is the cn of a group directly
+// plainGroups finds groups elsewhere: a name is that of a group directly
 // below base.
 type plainGroups struct {
 	c    *connection
 	base string
+	name string // attribute
 }
 
 // groupClasses keeps people, whose cn many may choose themselves, from being
@@ -67,10 +76,10 @@ func (f plainGroups) find(r groupRef) (refState, Group, error) {
 	case bySID:
 		return stateNone, Group{}, nil
 	case byDN:
-		entries, err = f.c.search(r.value, goldap.ScopeBaseObject, 1, groupClasses, "cn")
+		entries, err = f.c.search(r.value, goldap.ScopeBaseObject, 1, groupClasses, f.name)
 	default:
-		filter := "(&(cn=" + goldap.EscapeFilter(r.value) + ")" + groupClasses + ")"
-		entries, err = f.c.search(f.base, goldap.ScopeSingleLevel, 2, filter, "cn")
+		filter := "(&(" + f.name + "=" + goldap.EscapeFilter(r.value) + ")" + groupClasses + ")"
+		entries, err = f.c.search(f.base, goldap.ScopeSingleLevel, 2, filter, f.name)
 	}
 	state, e, err := answered(r, entries, err)
 	if state != stateFound {
@@ -80,7 +89,7 @@ func (f plainGroups) find(r groupRef) (refState, Group, error) {
 	if err != nil || !cleanLine(e.DN) {
 		return stateNone, Group{}, nil
 	}
-	return stateFound, Group{ID: id, Name: value(e, "cn"), DN: e.DN}, nil
+	return stateFound, Group{ID: id, Name: value(e, f.name), DN: e.DN}, nil
 }
 
 // answered tells answers from failures: too many entries is an answer, however
@@ -90,7 +99,7 @@ func answered(r groupRef, entries []*goldap.Entry, err error) (refState, *goldap
 	switch {
 	case err == errTooMany || len(entries) > 1:
 		return stateSeveral, nil, nil
-	case err != nil && r.form != byName && searchReason(err) == ReasonBaseDN:
+	case r.form != byName && isElsewhere(err):
 		return stateNone, nil, nil
 	case err != nil:
 		return stateUnread, nil, err
@@ -101,9 +110,18 @@ func answered(r groupRef, entries []*goldap.Entry, err error) (refState, *goldap
 	}
 }
 
+// isElsewhere tells that there is no entry of a DN here. That one may not be
+// read is not the same: others may.
+func isElsewhere(err error) bool {
+	var result *resultError
+	return isNoSuchObject(err) || errors.As(err, &result) &&
+		(result.code == goldap.LDAPResultReferral || result.code == goldap.LDAPResultInvalidDNSyntax)
+}
+
 // resolveGroups looks up the references that are due, on a connection that a
-// sign-in has open anyway. It fails no sign-in, and takes little of its time.
-func (d *Directory) resolveGroups(c *connection, f groupFinder) {
+// sign-in has open anyway: as the service account, or as whoever signs in. It
+// fails no sign-in, and takes little of its time.
+func (d *Directory) resolveGroups(c *connection, f groupFinder, asService bool) {
 	oldest := time.Now().Add(-d.limits.fresh)
 	refs, missing := d.groups.dueRefs(oldest)
 	if len(refs) == 0 {
@@ -128,12 +146,13 @@ func (d *Directory) resolveGroups(c *connection, f groupFinder) {
 		}
 	}
 	defer func() { <-d.groups.flight }()
-	d.lookUp(ctx, c, f, refs)
+	d.lookUp(ctx, c, f, refs, asService)
 }
 
 // lookUp reads refs one after the other until ctx ends. The first failure ends
-// it: the rest would fail the same way, only later.
-func (d *Directory) lookUp(ctx context.Context, c *connection, f groupFinder, refs []groupRef) {
+// it: the rest would fail the same way, only later. That a group is gone only
+// the service account can say: of others, some may see it and some not.
+func (d *Directory) lookUp(ctx context.Context, c *connection, f groupFinder, refs []groupRef, asService bool) {
 	operation := c.operation
 	defer func() { c.operation = operation }()
 	for _, r := range refs {
@@ -149,6 +168,9 @@ func (d *Directory) lookUp(ctx context.Context, c *connection, f groupFinder, re
 			}
 			return
 		}
+		if state == stateNone && r.state == stateFound && !asService {
+			state, group = stateFound, r.group
+		}
 		d.groups.settle(r.ref, state, group)
 	}
 	d.groups.worked()
@@ -158,21 +180,20 @@ func (d *Directory) lookUp(ctx context.Context, c *connection, f groupFinder, re
 // one runs or ran a moment ago.
 func (d *Directory) refreshGroups() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed || d.refreshing || !d.lastRefresh.IsZero() && time.Since(d.lastRefresh) < d.limits.refresh {
+	if d.refreshing || !d.lastRefresh.IsZero() && time.Since(d.lastRefresh) < d.limits.refresh {
+		d.mu.Unlock()
 		return
 	}
 	d.refreshing, d.lastRefresh = true, time.Now()
-	d.work.Add(1)
-	go func() {
-		defer d.work.Done()
-		ctx, cancel := d.bounded(d.life)
+	d.mu.Unlock()
+	d.spawn(func(life context.Context) {
+		ctx, cancel := d.bounded(life)
 		defer cancel()
 		d.refreshNow(ctx)
 		d.mu.Lock()
 		d.refreshing = false
 		d.mu.Unlock()
-	}()
+	})
 }
 
 func (d *Directory) refreshNow(ctx context.Context) {
@@ -182,40 +203,13 @@ func (d *Directory) refreshNow(ctx context.Context) {
 	case <-ctx.Done():
 		return
 	}
-	var err error
-	for _, s := range d.servers {
-		if err = d.refreshAt(ctx, s); err == nil || ctx.Err() != nil {
-			break
-		}
-		var u *UnavailableError
-		if errors.As(err, &u) && u.Reason == ReasonServiceAccountRejected {
-			break
-		}
-	}
+	_, err := d.lookup(ctx, nil, func(c *connection, base string) error {
+		kind := d.learnKind(c)
+		refs, _ := d.groups.dueRefs(time.Now().Add(-d.limits.fresh))
+		d.lookUp(ctx, c, d.groupFinder(c, kind, base), refs, true)
+		return nil
+	})
 	if err != nil && d.life.Err() == nil {
 		d.groups.failed(err)
 	}
-}
-
-func (d *Directory) refreshAt(ctx context.Context, s server) error {
-	c, err := d.dial(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	kind, err := d.kindOf(c)
-	if err != nil {
-		return err
-	}
-	base, err := d.openService(c)
-	if err != nil {
-		return err
-	}
-	var f groupFinder = plainGroups{c, d.groupBase(base)}
-	if kind == KindAD {
-		f = adGroups{c, d.groupBase(base)}
-	}
-	refs, _ := d.groups.dueRefs(time.Now().Add(-d.limits.fresh))
-	d.lookUp(ctx, c, f, refs)
-	return nil
 }

@@ -61,7 +61,7 @@ func open(t testing.TB, config Config) (*Directory, *logs) {
 		t.Fatal(err)
 	}
 	d.limits.total, d.limits.dial, d.limits.operation = 2*time.Second, 400*time.Millisecond, 500*time.Millisecond
-	d.limits.resolve, d.limits.slot = 300*time.Millisecond, 100*time.Millisecond
+	d.limits.resolve, d.limits.wait = 300*time.Millisecond, 100*time.Millisecond
 	t.Cleanup(func() { d.Close() })
 	return d, l
 }
@@ -127,4 +127,73 @@ func quiet(t testing.TB, s *ldaptest.Server) {
 	if s.Binds() != 0 || s.Searches() != 0 || s.Connections() != 0 {
 		t.Errorf("the directory got %d binds, %d searches, %d connections, want none", s.Binds(), s.Searches(), s.Connections())
 	}
+}
+
+// dialed returns a connection to the directory's first server, in use until the
+// test ends.
+func dialed(t testing.TB, d *Directory) *connection {
+	t.Helper()
+	ctx, cancel := d.bounded(context.Background())
+	t.Cleanup(cancel)
+	c, err := d.dial(ctx, d.pool.hosts[0].server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.lend(ctx)
+	t.Cleanup(func() { c.takeBack(); c.close() })
+	return c
+}
+
+// wire is what came in at a server.
+type wire struct {
+	mu       sync.Mutex
+	requests []ldaptest.Request
+}
+
+// tap keeps what comes in from now on. fault, if any, decides what goes wrong.
+func tap(s *ldaptest.Server, fault func(ldaptest.Request) ldaptest.Fault) *wire {
+	w := &wire{}
+	s.Observe(func(r ldaptest.Request) ldaptest.Fault {
+		w.mu.Lock()
+		w.requests = append(w.requests, r)
+		w.mu.Unlock()
+		if fault == nil {
+			return ldaptest.Fault{}
+		}
+		return fault(r)
+	})
+	return w
+}
+
+func (w *wire) binds() (names []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, r := range w.requests {
+		if r.Bind {
+			names = append(names, r.Name)
+		}
+	}
+	return names
+}
+
+// bindsBut counts the binds of others than this account.
+func (w *wire) bindsBut(account string) int {
+	return len(slices.DeleteFunc(w.binds(), func(name string) bool { return name == account }))
+}
+
+func (w *wire) byConnection() map[int][]ldaptest.Request {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	those := map[int][]ldaptest.Request{}
+	for _, r := range w.requests {
+		those[r.Connection] = append(those[r.Connection], r)
+	}
+	return those
+}
+
+// isDown tells whether the directory's i-th server is out of use.
+func isDown(d *Directory, i int) bool {
+	d.pool.mu.Lock()
+	defer d.pool.mu.Unlock()
+	return d.pool.hosts[i].isDown()
 }

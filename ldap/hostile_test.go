@@ -1,7 +1,6 @@
 package ldap
 
 import (
-	"context"
 	"errors"
 	"net"
 	"strings"
@@ -19,32 +18,55 @@ func reply(id int, op []byte) []byte {
 	return append([]byte{0x30, byte(len(body))}, body...)
 }
 
-// Whatever a hostile server says after a bind, the process lives, and nobody is
+// raw and message are what a server sends, whatever it was asked, or as the
+// answer to it.
+func raw(b []byte) func(int) []byte { return func(int) []byte { return b } }
+
+func message(op []byte) func(int) []byte { return func(id int) []byte { return reply(id, op) } }
+
+// searchDone ends a search that found nothing.
+func searchDone(id int) []byte {
+	return reply(id, []byte{0x65, 0x07, 0x0a, 0x01, 0x00, 0x04, 0x00, 0x04, 0x00})
+}
+
+// Whatever a hostile server says, to strangers or after a bind, the process lives, and nobody is
 // signed in.
 func TestHostileServers(t *testing.T) {
 	for _, test := range []struct {
 		what  string
-		bytes []byte
+		bytes func(id int) []byte
 	}{
-		{"nothing", nil},
-		{"empty sequence", []byte{0x30, 0x00}},
-		{"no operation", []byte{0x30, 0x03, 0x02, 0x01, 0x01}},
-		{"empty bind response", reply(1, []byte{0x61, 0x00})},
-		{"bind response of wrong types", reply(1, []byte{0x61, 0x06, 0x04, 0x00, 0x04, 0x00, 0x04, 0x00})},
-		{"success with a broken control", reply(1, []byte{0x61, 0x07, 0x0a, 0x01, 0x00, 0x04, 0x00, 0x04, 0x00, 0xa0, 0x02, 0x30, 0x00})},
-		{"a result code that wraps around to success", reply(1, []byte{0x61, 0x09, 0x0a, 0x03, 0x01, 0x00, 0x00, 0x04, 0x00, 0x04, 0x00})},
-		{"a length of 2 GiB", []byte{0x30, 0x84, 0x7f, 0xff, 0xff, 0xff}},
-		{"a length of 17 MiB", []byte{0x30, 0x84, 0x01, 0x10, 0x00, 0x00}},
-		{"endless nesting", []byte(strings.Repeat("\x30\x80", 1<<16))},
-		{"success, then hangs up", reply(1, []byte{0x61, 0x07, 0x0a, 0x01, 0x00, 0x04, 0x00, 0x04, 0x00})},
+		{"nothing", raw(nil)},
+		{"empty sequence", raw([]byte{0x30, 0x00})},
+		{"no operation", raw([]byte{0x30, 0x03, 0x02, 0x01, 0x01})},
+		{"empty bind response", message([]byte{0x61, 0x00})},
+		{"bind response of wrong types", message([]byte{0x61, 0x06, 0x04, 0x00, 0x04, 0x00, 0x04, 0x00})},
+		{"success with a broken control", message([]byte{0x61, 0x07, 0x0a, 0x01, 0x00, 0x04, 0x00, 0x04, 0x00, 0xa0, 0x02, 0x30, 0x00})},
+		{"a result code that wraps around to success", message([]byte{0x61, 0x09, 0x0a, 0x03, 0x01, 0x00, 0x00, 0x04, 0x00, 0x04, 0x00})},
+		{"a length of 2 GiB", raw([]byte{0x30, 0x84, 0x7f, 0xff, 0xff, 0xff})},
+		{"a length of 17 MiB", raw([]byte{0x30, 0x84, 0x01, 0x10, 0x00, 0x00})},
+		{"endless nesting", raw([]byte(strings.Repeat("\x30\x80", 1<<16)))},
+		{"success, then hangs up", message([]byte{0x61, 0x07, 0x0a, 0x01, 0x00, 0x04, 0x00, 0x04, 0x00})},
 	} {
-		t.Run(test.what, func(t *testing.T) {
+		t.Run(test.what+", to strangers", func(t *testing.T) {
 			url := "ldap://" + listen(t, func(c net.Conn) {
 				ber.ReadPacket(c)
-				c.Write(test.bytes)
+				c.Write(test.bytes(1))
 			})
 			d, _ := open(t, Config{Kind: KindAD, Servers: []string{url}})
 			mustBeUnavailable(t, d, "ac12345", "secreto", ReasonDirectoryUnavailable)
+		})
+		t.Run(test.what+", after a bind", func(t *testing.T) {
+			url := "ldap://" + listen(t, func(c net.Conn) {
+				ber.ReadPacket(c) // of the rootDSE
+				c.Write(searchDone(1))
+				ber.ReadPacket(c)
+				c.Write(test.bytes(2))
+			})
+			d, _ := open(t, Config{Kind: KindAD, Servers: []string{url}})
+			if u := mustBeUnavailable(t, d, "ac12345", "secreto", ReasonDirectoryUnavailable); !u.Sent {
+				t.Error("the password was not sent")
+			}
 		})
 	}
 }
@@ -68,7 +90,7 @@ func TestServerThatNeverStopsSending(t *testing.T) {
 		}
 	})
 	d, _ := open(t, Config{Kind: KindAD, Servers: []string{url}})
-	d.limits.total, d.limits.operation = 8*time.Second, 8*time.Second
+	d.limits.total, d.limits.dial, d.limits.operation = 8*time.Second, 8*time.Second, 8*time.Second
 	mustBeUnavailable(t, d, "ac12345", "secreto", ReasonDirectoryUnavailable)
 	if n := <-sent; n < maxReplyBytes || n > 2*maxReplyBytes { // what is in the sockets' buffers counts
 		t.Errorf("the server got rid of %d bytes, want little more than %d", n, maxReplyBytes)
@@ -78,14 +100,8 @@ func TestServerThatNeverStopsSending(t *testing.T) {
 func TestPanicIsATransportError(t *testing.T) {
 	s := serve(t, ldaptest.Demo())
 	d, _ := open(t, adConfig(s))
-	ctx, cancel := d.bounded(context.Background())
-	defer cancel()
-	c, err := d.dial(ctx, d.servers[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.close()
-	err = c.do("testing", func() error { panic("decoder") })
+	c := dialed(t, d)
+	err := c.do("testing", func() error { panic("decoder") })
 	var transport *transportError
 	if !errors.As(err, &transport) || !strings.Contains(err.Error(), "decoder") {
 		t.Errorf("got %v", err)

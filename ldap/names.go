@@ -70,32 +70,60 @@ func checkPassword(password string) error {
 }
 
 // parseADName reads a normalised name as user, user@suffix or DOMAIN\user. A
-// bare name gets domain, since Windows takes bare names for display names too.
-func parseADName(name, domain string) (login, error) {
-	if prefix, user, ok := strings.Cut(name, `\`); ok {
-		prefix, user = strings.TrimSpace(prefix), strings.TrimSpace(user)
-		if err := checkNamePart(prefix); err != nil {
-			return login{}, err
-		}
-		if err := checkNamePart(user); err != nil {
-			return login{}, err
-		}
-		bind := prefix + `\` + user
-		return login{bind: bind, user: user, upn: bind}, nil
-	}
-	user, suffix, ok := strings.Cut(name, "@")
-	if !ok {
-		suffix = domain
-	}
-	user, suffix = strings.TrimSpace(user), strings.TrimSpace(suffix)
-	if err := checkNamePart(user); err != nil {
+// bare name gets the directory's domain, since Windows takes bare names for
+// display names too. Only with a domain of this directory does the part without
+// it count as a sAMAccountName: what follows another @ may be an e-mail address
+// or the suffix of somebody else's userPrincipalName.
+func (d *Directory) parseADName(name string) (login, error) {
+	n, err := splitName(name)
+	if err != nil {
 		return login{}, err
 	}
-	if err := checkNamePart(suffix); err != nil {
-		return login{}, err
+	if n.domain == "" {
+		bind := n.user + "@" + d.config.Label
+		return login{bind: bind, user: n.user, upn: bind}, nil
 	}
-	bind := user + "@" + suffix
-	return login{bind: bind, user: user, upn: bind}, nil
+	full := n.user + "@" + n.domain
+	if n.netBIOS {
+		full = n.domain + `\` + n.user
+	}
+	if d.names.own(n.domain) {
+		return login{bind: full, user: n.user, upn: full}, nil
+	}
+	return login{bind: full, user: full, upn: full}, nil
+}
+
+// parseGenericName takes a normalised name as it is, since the filter decides
+// what it is compared with, and then without a domain of this directory.
+func (d *Directory) parseGenericName(name string) []login {
+	names := []login{{user: name, upn: name}}
+	if n, err := splitName(name); err == nil && n.domain != "" && d.names.own(n.domain) {
+		names = append(names, login{user: n.user, upn: name})
+	}
+	return names
+}
+
+// typedName is a name in its parts.
+type typedName struct {
+	user    string
+	domain  string // "" for a bare name
+	netBIOS bool   // domain\user, not user@domain
+}
+
+func splitName(name string) (typedName, error) {
+	n := typedName{user: name}
+	if domain, user, ok := strings.Cut(name, `\`); ok {
+		n = typedName{user: user, domain: domain, netBIOS: true}
+	} else if user, domain, ok := strings.Cut(name, "@"); ok {
+		n = typedName{user: user, domain: domain}
+	} else {
+		return n, checkNamePart(n.user)
+	}
+	n.user, n.domain = strings.TrimSpace(n.user), strings.TrimSpace(n.domain)
+	if err := checkNamePart(n.user); err != nil {
+		return n, err
+	}
+	return n, checkNamePart(n.domain)
 }
 
 func checkNamePart(part string) error {
@@ -107,7 +135,3 @@ func checkNamePart(part string) error {
 	}
 	return nil
 }
-
-// parseGenericName takes a normalised name as it is: the filter decides what
-// it is compared with.
-func parseGenericName(name string) login { return login{user: name, upn: name} }

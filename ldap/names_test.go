@@ -40,7 +40,7 @@ func TestNormalizeName(t *testing.T) {
 func TestParseADName(t *testing.T) {
 	tests := []struct{ name, bind, user string }{
 		{"juan", "juan@corp.test", "juan"},
-		{"juan@other.example", "juan@other.example", "juan"},
+		{"juan@other.example", "juan@other.example", "juan@other.example"},
 		{"juan @corp.test", "juan@corp.test", "juan"},
 		{`CORP\juan`, `CORP\juan`, "juan"},
 		{"o'neill", "o'neill@corp.test", "o'neill"},
@@ -60,7 +60,7 @@ func TestParseADName(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := parseADName(test.name, "corp.test")
+			got, err := (&Directory{config: Config{Label: "corp.test"}, names: newDomainNames("corp.test", nil)}).parseADName(test.name)
 			if got.bind != test.bind || got.user != test.user || got.upn != test.bind || (err != nil) != (test.bind == "") {
 				t.Errorf("parseADName(%q) = %+v, %v, want %q, %q", test.name, got, err, test.bind, test.user)
 			}
@@ -122,11 +122,12 @@ func FuzzName(f *testing.F) {
 		if again, err := normalizeName(name); err != nil || again != name {
 			t.Fatalf("normalizeName is not stable: %q, then %q, %v", name, again, err)
 		}
-		l, err := parseADName(name, "corp.test")
+		d := &Directory{config: Config{Label: "corp.test"}, names: newDomainNames("corp.test", nil)}
+		l, err := d.parseADName(name)
 		if err != nil {
 			return
 		}
-		if l.user == "" || strings.ContainsAny(l.user, forbiddenInSAM) {
+		if l.user == "" || l.user != l.bind && strings.ContainsAny(l.user, forbiddenInSAM) {
 			t.Fatalf("parseADName(%q).user = %q", name, l.user)
 		}
 		if strings.Count(l.bind, "@")+strings.Count(l.bind, `\`) != 1 {

@@ -12,23 +12,30 @@ import (
 // "80090308: LdapErr: DSID-0C09041C, comment: AcceptSecurityContext error, data 52e, v4563".
 var dataCode = regexp.MustCompile(`(?i)\bdata ([0-9a-f]+)\b`)
 
-// outcome is what an error means for a sign-in: a refusal, or no decision.
+// unbound finds the Win32 errors of a question that needs a signed-in connection
+// and came on one that is not (ERROR_DS_OPERATIONS_ERROR, ERROR_NOT_AUTHENTICATED).
+var unbound = regexp.MustCompile(`(?i)\b(00002020|000004dc)\b`)
+
+// outcome is what the result of a bind means for a sign-in: a refusal, no
+// decision, or, as the zero value, a proof.
 type outcome struct {
 	reason  Reason
 	refused bool
 }
 
-// bindOutcome judges a failed bind with the user's own password. Codes that
-// speak of the server are no decision; every other one is a no, so that an
-// unknown code never becomes "try again".
-func bindOutcome(err error) outcome {
+// bindOutcome judges a bind with the user's own password. Codes that speak of
+// the server are no decision; every other one is a no, so that an unknown code
+// never becomes "try again". Not every success is a yes.
+func bindOutcome(err error, p policyAnswer) outcome {
+	if err == nil {
+		reason := p.objection()
+		return outcome{reason, reason != ""}
+	}
 	var result *resultError
 	if !errors.As(err, &result) {
 		return outcome{reason: ReasonDirectoryUnavailable}
 	}
 	switch result.code {
-	case goldap.LDAPResultInvalidCredentials:
-		return outcome{reasonOfData(result.diagnostic), true}
 	case goldap.LDAPResultStrongAuthRequired, goldap.LDAPResultConfidentialityRequired:
 		return outcome{reason: ReasonTLSRequired}
 	case goldap.LDAPResultOperationsError, goldap.LDAPResultProtocolError, goldap.LDAPResultTimeLimitExceeded,
@@ -37,7 +44,34 @@ func bindOutcome(err error) outcome {
 		goldap.LDAPResultBusy, goldap.LDAPResultUnavailable, goldap.LDAPResultLoopDetect, goldap.LDAPResultOther:
 		return outcome{reason: ReasonDirectoryUnavailable}
 	default:
-		return outcome{ReasonRefused, true}
+		return outcome{reasonOfRefusal(result, p), true}
+	}
+}
+
+// reasonOfRefusal names a refusal. Some reasons are told to the client, so that
+// no answer that a wrong password gets as well may become one of those. That is
+// why 53 is a plain refusal although 389-ds words it "Account inactivated. …":
+// it looks at locks before it looks at the password, and sends the policy error
+// "locked" for both. The policy error "expired" comes after the password was
+// found right (slapd; 389-ds, need_new_pw).
+func reasonOfRefusal(result *resultError, p policyAnswer) Reason {
+	if p.err == policyAccountLocked {
+		return ReasonAccountLocked
+	}
+	switch result.code {
+	case goldap.LDAPResultInvalidCredentials:
+		if p.err == policyPasswordExpired {
+			return ReasonPasswordExpired
+		}
+		return reasonOfData(result.diagnostic)
+	case goldap.LDAPResultConstraintViolation: // 389-ds: "Exceed password retry limit. Please try later."
+		return ReasonAccountLocked
+	case goldap.LDAPResultInappropriateAuthentication:
+		return ReasonNoPassword
+	case goldap.LDAPResultInvalidDNSyntax:
+		return ReasonNameForm
+	default:
+		return ReasonRefused
 	}
 }
 
@@ -76,7 +110,7 @@ func reasonOfData(diagnostic string) Reason {
 
 // serviceBindReason judges a failed bind of the service account.
 func serviceBindReason(err error) Reason {
-	o := bindOutcome(err)
+	o := bindOutcome(err, noPolicy())
 	if o.refused {
 		return ReasonServiceAccountRejected
 	}
@@ -95,6 +129,11 @@ func searchReason(err error) Reason {
 		return ReasonBaseDN
 	case goldap.LDAPResultStrongAuthRequired, goldap.LDAPResultConfidentialityRequired:
 		return ReasonTLSRequired
+	case goldap.LDAPResultOperationsError:
+		if unbound.MatchString(result.diagnostic) {
+			return ReasonConnUnbound
+		}
+		return ReasonDirectoryUnavailable
 	default:
 		return ReasonDirectoryUnavailable
 	}

@@ -3,6 +3,7 @@ package ldap
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	goldap "github.com/go-ldap/ldap/v3"
@@ -33,10 +34,11 @@ func TestReasonsOfBinds(t *testing.T) {
 		{"775", ad("775"), ReasonAccountLocked, true},
 		{"a code of the future", ad("999"), ReasonBadCredentials, true},
 		{"49 without a diagnostic", code(49), ReasonBadCredentials, true},
-		{"19 constraint violation", code(19), ReasonRefused, true},
-		{"48 inappropriate authentication", code(48), ReasonRefused, true},
+		{"19 constraint violation", code(19), ReasonAccountLocked, true},
+		{"48 inappropriate authentication", code(48), ReasonNoPassword, true},
 		{"53 unwilling to perform", code(53), ReasonRefused, true},
-		{"34 invalid DN", code(34), ReasonRefused, true},
+		{"53 of 389-ds, which looks at no password", goldap.NewError(53, errors.New("Account inactivated. Contact system administrator.")), ReasonRefused, true},
+		{"34 invalid DN", code(34), ReasonNameForm, true},
 		{"32 no such object", code(32), ReasonRefused, true},
 		{"a result of the future", code(130), ReasonRefused, true},
 		{"8 stronger authentication", code(8), ReasonTLSRequired, false},
@@ -52,7 +54,7 @@ func TestReasonsOfBinds(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.what, func(t *testing.T) {
-			if got := bindOutcome(wireError("binding", test.err)); got.reason != test.reason || got.refused != test.refused {
+			if got := bindOutcome(wireError("binding", test.err), noPolicy()); got.reason != test.reason || got.refused != test.refused {
 				t.Errorf("got %+v, want %s, refused %v", got, test.reason, test.refused)
 			}
 		})
@@ -65,6 +67,72 @@ func TestReasonsOfBinds(t *testing.T) {
 	}
 }
 
+func TestReasonsOfPasswordPolicies(t *testing.T) {
+	said := func(err int) policyAnswer { return policyAnswer{grace: -1, expires: -1, err: err} }
+	mustChange := policyAnswer{grace: -1, expires: -1, err: -1, mustChange: true}
+	grace := policyAnswer{grace: 0, expires: -1, err: -1, mustChange: true}
+	tests := []struct {
+		what   string
+		code   uint16
+		policy policyAnswer
+		want   outcome
+	}{
+		{"success", 0, noPolicy(), outcome{}},
+		{"success with an old password", 0, policyAnswer{grace: -1, expires: 60, err: -1}, outcome{}},
+		{"success with an expired password, the last time", 0, grace, outcome{}},
+		{"success after a reset", 0, said(policyChangeAfterReset), outcome{ReasonPasswordMustChange, true}},
+		{"success after a reset, with sign-ins left", 0, policyAnswer{grace: 3, expires: -1, err: policyChangeAfterReset}, outcome{ReasonPasswordMustChange, true}},
+		{"success after a reset, 389-ds in its last branch", 0, mustChange, outcome{ReasonPasswordMustChange, true}},
+		{"success and expired", 0, said(policyPasswordExpired), outcome{ReasonPasswordExpired, true}},
+		{"success and locked", 0, said(policyAccountLocked), outcome{ReasonAccountLocked, true}},
+		{"expired", 49, said(policyPasswordExpired), outcome{ReasonPasswordExpired, true}},
+		{"locked", 49, said(policyAccountLocked), outcome{ReasonAccountLocked, true}},
+		{"wrong", 49, noPolicy(), outcome{ReasonBadCredentials, true}},
+		{"wrong, and a warning", 49, policyAnswer{grace: 1, expires: 1, err: -1}, outcome{ReasonBadCredentials, true}},
+		{"wrong or locked, the older control", 49, mustChange, outcome{ReasonBadCredentials, true}},
+		{"refused after a reset", 49, said(policyChangeAfterReset), outcome{ReasonBadCredentials, true}},
+		{"19 and expired", 19, said(policyPasswordExpired), outcome{ReasonAccountLocked, true}},
+		{"53 and expired", 53, said(policyPasswordExpired), outcome{ReasonRefused, true}},
+		{"53 and locked: 389-ds, inactivated", 53, said(policyAccountLocked), outcome{ReasonAccountLocked, true}},
+		{"busy and locked", 51, said(policyAccountLocked), outcome{ReasonDirectoryUnavailable, false}},
+	}
+	for _, test := range tests {
+		t.Run(test.what, func(t *testing.T) {
+			var err error
+			if test.code != 0 {
+				err = wireError("binding", goldap.NewError(test.code, errors.New("")))
+			}
+			if got := bindOutcome(err, test.policy); got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+// A client that sends wrong passwords must not learn an account's state: the
+// reasons below are told to clients, and these answers come without the right
+// password.
+func TestAnyPasswordRevealsNothing(t *testing.T) {
+	revealing := []Reason{
+		ReasonPasswordExpired, ReasonPasswordMustChange, ReasonAccountDisabled, ReasonAccountExpired,
+		ReasonLogonHours, ReasonWorkstation, ReasonTokenTooBig,
+	}
+	texts := []string{
+		"", "Account inactivated. Contact system administrator.", "Exceed password retry limit. Please try later.",
+		"Entry permanently locked.\n", "Account (Kerberos principal) is expired", "password expired!", "Too many failed logins.\n",
+	}
+	for code := uint16(1); code < 130; code++ {
+		for _, text := range texts {
+			for _, p := range []policyAnswer{noPolicy(), {grace: -1, expires: -1, err: policyAccountLocked}, {grace: -1, expires: -1, err: -1, mustChange: true}} {
+				got := bindOutcome(wireError("binding", goldap.NewError(code, errors.New(text))), p)
+				if got == (outcome{}) || slices.Contains(revealing, got.reason) {
+					t.Errorf("result %d, %q, %+v: %+v", code, text, p, got)
+				}
+			}
+		}
+	}
+}
+
 func TestReasonsOfSearches(t *testing.T) {
 	for code, want := range map[uint16]Reason{
 		32: ReasonBaseDN, 50: ReasonBaseDN, 34: ReasonBaseDN, 10: ReasonBaseDN,
@@ -73,6 +141,19 @@ func TestReasonsOfSearches(t *testing.T) {
 	} {
 		if got := searchReason(wireError("searching", goldap.NewError(code, errors.New("x")))); got != want {
 			t.Errorf("result %d: %s, want %s", code, got, want)
+		}
+	}
+}
+
+func TestReasonsOfSearchesOnConnectionsThatLostTheirIdentity(t *testing.T) {
+	for diagnostic, want := range map[string]Reason{
+		"000004DC: LdapErr: DSID-0C090A5C, comment: In order to perform this operation a successful bind must be completed on the connection., data 0, v4563\x00": ReasonConnUnbound,
+		"00002020: Operation unavailable without authentication": ReasonConnUnbound,
+		"00002120: LdapErr": ReasonDirectoryUnavailable,
+		"100002020":         ReasonDirectoryUnavailable,
+	} {
+		if got := searchReason(wireError("searching", goldap.NewError(1, errors.New(diagnostic)))); got != want {
+			t.Errorf("%s: %s, want %s", diagnostic, got, want)
 		}
 	}
 }

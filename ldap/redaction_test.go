@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
+
+	ber "github.com/go-asn1-ber/asn1-ber"
 
 	"github.com/caddyauth/caddy-ldap/ldap/ldaptest"
 )
@@ -82,6 +85,30 @@ func TestPasswordsAreInNoErrorAndNoLog(t *testing.T) {
 			}
 			d.Close()
 			clean(t, "log", l.String())
+		}
+	}
+}
+
+// A server that repeats the password in its answer must not bring it into logs,
+// nor a password that looks like an answer hide why it was refused.
+func TestPasswordsInDiagnostics(t *testing.T) {
+	for _, test := range []struct {
+		password string
+		reason   Reason
+	}{{"geheim-4711", ReasonAccountLocked}, {"AcceptSecurityContext", ReasonAccountLocked}, {"775", ReasonAccountLocked}} {
+		url := "ldap://" + listen(t, func(c net.Conn) {
+			ber.ReadPacket(c)
+			c.Write(searchDone(1))
+			ber.ReadPacket(c)
+			text := "AcceptSecurityContext error, data 775, password " + test.password
+			op := append([]byte{0x0a, 0x01, 0x31, 0x04, 0x00, 0x04, byte(len(text))}, text...)
+			c.Write(reply(2, append([]byte{0x61, byte(len(op))}, op...)))
+			ber.ReadPacket(c)
+		})
+		d, _ := open(t, Config{Kind: KindAD, Servers: []string{url}})
+		refused := mustRefuse(t, d, "ac12345", test.password, test.reason)
+		if strings.Contains(refused.Error(), "password "+test.password) {
+			t.Errorf("the error has the password: %v", refused)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func TestBackgroundRefresh(t *testing.T) {
 	t.Run("Close ends it", func(t *testing.T) {
 		s := serve(t, ldaptest.Demo())
 		d, _ := open(t, serviceConfig(s))
-		d.limits = defaultLimits()
+		d.limits = defaultLimits(defaultTimeout)
 		s.Stall(ldaptest.StallBind)
 		d.Group("Ingenieria")
 		eventually(t, "the bind arrives", func() bool { return s.Binds() == 1 })

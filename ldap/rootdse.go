@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	goldap "github.com/go-ldap/ldap/v3"
 )
@@ -11,6 +12,68 @@ import (
 // oidActiveDirectory is the capability that AD and Samba AD announce
 // (MS-ADTS 3.1.1.3.4.3.1).
 const oidActiveDirectory = "1.2.840.113556.1.4.800"
+
+// rootFacts are what a server says of itself to everybody (RFC 4512 5.1).
+type rootFacts struct {
+	hidden        bool // it shows its rootDSE to nobody that it does not know
+	kind          Kind
+	base          string // defaultNamingContext, or the only naming context; else ""
+	contexts      int    // naming contexts
+	configuration string // configurationNamingContext, AD only
+}
+
+var errNotSynchronized = errors.New("the domain controller says that it is not synchronized yet (isSynchronized FALSE)")
+
+var rootAttributes = []string{
+	"supportedCapabilities", "objectClass", "vendorName", "defaultNamingContext", "namingContexts",
+	"configurationNamingContext", "isSynchronized",
+}
+
+// readRoot reads the rootDSE of a fresh connection.
+func (c *connection) readRoot() error {
+	e, err := c.rootDSE(rootAttributes...)
+	switch {
+	case err == nil:
+	case hidesRootDSE(err): // AD shows it to everybody
+		c.root = rootFacts{hidden: true, kind: KindGeneric}
+		return nil
+	default:
+		return err
+	}
+	if strings.EqualFold(value(e, "isSynchronized"), "FALSE") {
+		// What it knows of people and passwords may be old.
+		return &transportError{doing: "reading rootDSE", err: errNotSynchronized}
+	}
+	c.root = factsOf(e)
+	return nil
+}
+
+func factsOf(e *goldap.Entry) rootFacts {
+	contexts := e.GetEqualFoldAttributeValues("namingContexts")
+	facts := rootFacts{
+		kind:          kindFrom(e),
+		base:          value(e, "defaultNamingContext"),
+		contexts:      len(contexts),
+		configuration: value(e, "configurationNamingContext"),
+	}
+	if facts.base == "" && len(contexts) == 1 {
+		facts.base = contexts[0]
+	}
+	return facts
+}
+
+// kindFrom reads the kind off a rootDSE.
+func kindFrom(e *goldap.Entry) Kind {
+	switch {
+	case slices.Contains(e.GetEqualFoldAttributeValues("supportedCapabilities"), oidActiveDirectory):
+		return KindAD
+	case hasClass(e, "OpenLDAProotDSE"):
+		return KindOpenLDAP
+	case strings.Contains(value(e, "vendorName"), "389 Project"):
+		return Kind389DS
+	}
+	return KindGeneric
+}
 
 // rootDSE reads attributes of the server's own entry. A server that shows none
 // answers with an empty one.
@@ -25,38 +88,6 @@ func (c *connection) rootDSE(attributes ...string) (*goldap.Entry, error) {
 	return entries[0], nil
 }
 
-// kindOf finds out which kind of server c leads to, before any bind. The answer
-// is remembered: a directory does not change its kind.
-func (d *Directory) kindOf(c *connection) (Kind, error) {
-	if kind := d.knownKind(); kind != KindAuto {
-		return kind, nil
-	}
-	kind := KindGeneric
-	e, err := c.rootDSE("supportedCapabilities")
-	switch {
-	case err == nil:
-		if slices.Contains(e.GetEqualFoldAttributeValues("supportedCapabilities"), oidActiveDirectory) {
-			kind = KindAD
-		}
-	case hidesRootDSE(err): // AD shows it to everybody
-	default:
-		return KindAuto, err
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.detected = kind
-	return kind, nil
-}
-
-func (d *Directory) knownKind() Kind {
-	if d.config.Kind != KindAuto {
-		return d.config.Kind
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.detected
-}
-
 // hidesRootDSE tells a server that does not show its rootDSE to strangers from
 // one that is broken: only the former says something about its kind.
 func hidesRootDSE(err error) bool {
@@ -68,20 +99,18 @@ func hidesRootDSE(err error) bool {
 	}, result.code)
 }
 
-// userBase is where users are searched; e is the rootDSE, read as far as
-// baseAttributes.
-func (d *Directory) userBase(e *goldap.Entry) (string, error) {
-	if d.config.BaseDN != "" {
+// userBase is where users are searched.
+func (d *Directory) userBase(facts rootFacts) (string, error) {
+	switch {
+	case d.config.BaseDN != "":
 		return d.config.BaseDN, nil
+	case facts.base != "":
+		return facts.base, nil
 	}
-	if base := value(e, "defaultNamingContext"); base != "" {
-		return base, nil
+	return "", &UnavailableError{
+		Reason: ReasonBaseDN,
+		Err:    fmt.Errorf("finding base DN: the server names %d naming contexts: set base_dn", facts.contexts),
 	}
-	contexts := e.GetEqualFoldAttributeValues("namingContexts")
-	if len(contexts) == 1 && contexts[0] != "" {
-		return contexts[0], nil
-	}
-	return "", fmt.Errorf("finding base DN: the server names %d naming contexts: set base_dn", len(contexts))
 }
 
 func (d *Directory) groupBase(userBase string) string {
@@ -89,9 +118,4 @@ func (d *Directory) groupBase(userBase string) string {
 		return d.config.GroupBase
 	}
 	return userBase
-}
-
-// baseAttributes are what userBase needs.
-func baseAttributes(more ...string) []string {
-	return append(more, "defaultNamingContext", "namingContexts")
 }

@@ -7,16 +7,26 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 )
 
-// signInAD binds as the user and then proves which entry is theirs.
-func (d *Directory) signInAD(c *connection, a *attempt) (*Identity, error) {
-	who, err := parseADName(a.typed, d.config.Label)
+// signInAD binds as the user and then proves which entry is theirs. found is
+// what a service account saw under the typed name, nil where none looked.
+func (d *Directory) signInAD(c *connection, a *attempt, found *account) (*Identity, error) {
+	who, err := d.parseADName(a.typed)
 	if err != nil {
 		return nil, &RefusedError{Reason: ReasonNameInvalid, Err: err}
 	}
-	if err := a.bindUser(c, who.bind, ""); err != nil {
+	username := ""
+	if found != nil && len(found.entries) == 1 {
+		// The entry's own DN: a name may mean something else to the server
+		// than to the filter, which takes e-mail addresses for example.
+		username = value(found.entries[0], d.attributes(KindAD).Username)
+		if isDN(found.entries[0].DN) {
+			who.bind = found.entries[0].DN
+		}
+	}
+	if _, err := a.bindUser(c, who.bind, username, false); err != nil {
 		return nil, err
 	}
-	root, err := c.rootDSE(baseAttributes("tokenGroups")...)
+	root, err := c.rootDSE("tokenGroups")
 	if err != nil {
 		return nil, err
 	}
@@ -24,15 +34,21 @@ func (d *Directory) signInAD(c *connection, a *attempt) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
-	base, err := d.userBase(root)
-	if err != nil {
-		return nil, &UnavailableError{Reason: ReasonBaseDN, Err: err}
-	}
-	entry, sid, err := d.proveEntry(c, base, who, token)
+	base, err := d.userBase(c.root)
 	if err != nil {
 		return nil, err
 	}
-	id, err := d.adIdentity(entry)
+	var candidates []*goldap.Entry
+	if found != nil {
+		candidates = found.entries
+	} else if candidates, err = d.candidates(c, base, who); err != nil {
+		return nil, err
+	}
+	entry, sid, err := d.proveEntry(c, base, who, candidates, token)
+	if err != nil {
+		return nil, err
+	}
+	id, err := d.identity(entry, KindAD)
 	if err != nil {
 		return nil, err
 	}
@@ -41,9 +57,24 @@ func (d *Directory) signInAD(c *connection, a *attempt) (*Identity, error) {
 			id.Groups = append(id.Groups, Group{ID: t})
 		}
 	}
-	d.resolveGroups(c, adGroups{c, d.groupBase(base)})
+	d.learnNames(c)
+	d.resolveGroups(c, d.groupFinder(c, KindAD, base), false)
 	d.groups.name(id.Groups)
 	return id, nil
+}
+
+// candidates are the entries that the typed name stands for, two at the most:
+// one person's sAMAccountName may be the front of another's userPrincipalName.
+func (d *Directory) candidates(c *connection, base string, who login) ([]*goldap.Entry, error) {
+	filter := d.config.UserFilter
+	if filter == "" {
+		filter = defaultADFilter
+	}
+	entries, err := c.search(base, goldap.ScopeWholeSubtree, 2, fillFilter(filter, who), d.personAttributes(KindAD)...)
+	if err != nil && err != errTooMany {
+		return nil, err
+	}
+	return entries, nil
 }
 
 // tokenOf reads the SIDs that the connection acts with: the account's own, on
@@ -68,15 +99,7 @@ func tokenOf(root *goldap.Entry) ([]string, error) {
 // Eve's password binds and a search for the name finds the victim. What counts
 // is the SID in the connection's token. Groups are in the token as well, so the
 // entry must also be a user's.
-func (d *Directory) proveEntry(c *connection, base string, who login, token []string) (*goldap.Entry, string, error) {
-	filter := d.config.UserFilter
-	if filter == "" {
-		filter = defaultADFilter
-	}
-	candidates, err := c.search(base, goldap.ScopeWholeSubtree, 2, fillFilter(filter, who), d.adAttributes()...)
-	if err != nil && err != errTooMany {
-		return nil, "", err
-	}
+func (d *Directory) proveEntry(c *connection, base string, who login, candidates []*goldap.Entry, token []string) (*goldap.Entry, string, error) {
 	var proven []*goldap.Entry
 	for _, e := range candidates {
 		if sid := userSID(e); sid != "" && slices.Contains(token, sid) {
@@ -105,7 +128,7 @@ func (d *Directory) proveEntry(c *connection, base string, who login, token []st
 
 // entryBySID returns the user with exactly this SID, or nil.
 func (d *Directory) entryBySID(c *connection, sid string) (*goldap.Entry, error) {
-	entries, err := c.search("<SID="+sid+">", goldap.ScopeBaseObject, 1, "(objectClass=user)", d.adAttributes()...)
+	entries, err := c.search("<SID="+sid+">", goldap.ScopeBaseObject, 1, "(objectClass=user)", d.personAttributes(KindAD)...)
 	if isNoSuchObject(err) {
 		return nil, nil
 	}
@@ -139,14 +162,15 @@ func (d *Directory) checkAllowed(c *connection, e *goldap.Entry, base string) er
 			return outside("base_dn")
 		}
 	}
-	if d.config.UserFilter == "" {
-		return nil
+	filter := d.config.UserFilter
+	if filter == "" {
+		filter = defaultADFilter // computers have accounts too
 	}
 	own := login{user: value(e, "sAMAccountName"), upn: value(e, "userPrincipalName")}
 	if own.upn == "" {
 		own.upn = own.user + "@" + d.config.Label
 	}
-	matching, err := c.search("<SID="+userSID(e)+">", goldap.ScopeBaseObject, 1, fillFilter(d.config.UserFilter, own), "objectSid")
+	matching, err := c.search("<SID="+userSID(e)+">", goldap.ScopeBaseObject, 1, fillFilter(filter, own), "objectSid")
 	if err != nil && !isNoSuchObject(err) {
 		return err
 	}
@@ -154,10 +178,6 @@ func (d *Directory) checkAllowed(c *connection, e *goldap.Entry, base string) er
 		return outside("user_filter")
 	}
 	return nil
-}
-
-func (d *Directory) adAttributes() []string {
-	return d.profileAttributes("objectSid", "objectGUID", "sAMAccountName")
 }
 
 // userSID is the SID of a user's entry, and "" for anything else.
@@ -178,19 +198,4 @@ func sidOf(e *goldap.Entry) string {
 		return ""
 	}
 	return sid
-}
-
-func (d *Directory) adIdentity(e *goldap.Entry) (*Identity, error) {
-	raw, err := single(e, "objectGUID")
-	if err != nil {
-		return nil, err
-	}
-	id := d.profile(e)
-	if id.ID, err = decodeGUID(raw); err != nil {
-		return nil, fmt.Errorf("reading entry %q: %w", printable(e.DN), err)
-	}
-	if id.Username = value(e, "sAMAccountName"); id.Username == "" {
-		return nil, fmt.Errorf("reading entry %q: it shows no sAMAccountName", printable(e.DN))
-	}
-	return id, nil
 }

@@ -205,10 +205,10 @@ func TestEmailAttribute(t *testing.T) {
 		{"", "ac12345@empresa.local"}, {"OTHERMAILBOX", "otro@empresa.local"}, {"-", "juan@empresa.local"},
 	} {
 		config := adConfig(s)
-		config.EmailAttribute = test.option
+		config.Attributes.Email = test.option
 		d, _ := open(t, config)
 		if id := mustSignIn(t, d, "ac12345", "secreto"); id.Email != test.want {
-			t.Errorf("EmailAttribute %q: Email = %q, want %q", test.option, id.Email, test.want)
+			t.Errorf("Attributes.Email %q: Email = %q, want %q", test.option, id.Email, test.want)
 		}
 	}
 }
@@ -234,9 +234,13 @@ func TestKindIsFoundOutOnceAndBeforeTheBind(t *testing.T) {
 	if s.Searches() != 1 {
 		t.Errorf("%d searches before the first bind, want 1", s.Searches())
 	}
+	if d.knownKind() != KindAD {
+		t.Errorf("the kind is %q", d.knownKind())
+	}
+	// A connection whose bind failed is not used again; every new one is asked.
 	mustRefuse(t, d, "ac12345", "wrong", ReasonBadCredentials)
-	if s.Searches() != 1 || s.Binds() != 2 {
-		t.Errorf("%d searches, %d binds after two attempts, want 1 and 2", s.Searches(), s.Binds())
+	if s.Searches() != 2 || s.Binds() != 2 || s.Connections() != 2 {
+		t.Errorf("%d searches, %d binds, %d connections after two attempts, want 2 of each", s.Searches(), s.Binds(), s.Connections())
 	}
 }
 
@@ -247,5 +251,19 @@ func TestBaseThatDoesNotExist(t *testing.T) {
 		config.BaseDN = base
 		d, _ := open(t, config)
 		mustBeUnavailable(t, d, "ac12345", "secreto", ReasonBaseDN)
+	}
+}
+
+// By default everybody of a domain may create computer accounts, which are users
+// of a kind, too.
+func TestComputersAreNobody(t *testing.T) {
+	dir := ldaptest.Demo()
+	dir.Users = append(dir.Users, ldaptest.User{SAMAccountName: "PC1$", Password: "machine", ExtraAttributes: map[string][]string{
+		"objectCategory": {"CN=Computer,CN=Schema,CN=Configuration,DC=empresa,DC=local"},
+		"objectClass":    {"top", "person", "organizationalPerson", "user", "computer"}}})
+	s := serve(t, dir)
+	for _, config := range []Config{adConfig(s), kinds[0].config(s)} {
+		d, _ := open(t, config)
+		mustRefuse(t, d, "pc1$", "machine", ReasonUserUnknown)
 	}
 }

@@ -2,68 +2,103 @@ package ldap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	goldap "github.com/go-ldap/ldap/v3"
 )
 
-// signInGeneric finds the entry as the service account on c, proves the
-// password on a second connection, and reads the groups on the first one. The
-// second is used for nothing but its one bind: after a refused bind slapd may
-// leave it signed in (an expired password), so that only the result counts.
-func (d *Directory) signInGeneric(ctx context.Context, c *connection, a *attempt) (*Identity, error) {
-	base, err := d.openService(c)
+// findAccount looks up, as the service account, whom a typed name stands for,
+// and off AD also the groups where they are wanted. Off AD that is exactly one
+// entry; on AD one name may fit two people, and the bind decides. Whom the
+// service account does not find is refused: nobody could look at the account
+// again later, either.
+func (d *Directory) findAccount(ctx context.Context, typed string, withGroups bool) (*account, error) {
+	var found account
+	at, err := d.lookup(ctx, nil, func(c *connection, base string) error {
+		found = account{kind: d.learnKind(c), base: base}
+		if found.kind == KindAD {
+			who, err := d.parseADName(typed)
+			if err != nil {
+				return &RefusedError{Reason: ReasonNameInvalid, Err: err}
+			}
+			found.entries, err = d.candidates(c, base, who)
+			if err == nil && len(found.entries) == 0 {
+				return &RefusedError{Reason: ReasonUserUnknown, Err: fmt.Errorf("searching user below %q: no entry", base)}
+			}
+			return err
+		}
+		e, err := d.findEntry(c, found.kind, base, d.parseGenericName(typed))
+		if err != nil {
+			return err
+		}
+		found.entries = []*goldap.Entry{e}
+		if !withGroups {
+			return nil
+		}
+		found.groups, err = d.memberships(c, found.kind, e, value(e, d.attributes(found.kind).Username), d.groupBase(base))
+		var refused *RefusedError
+		if errors.As(err, &refused) {
+			found.groupsErr, err = err, nil // only whose password is right hears of it
+		}
+		if err == nil {
+			d.resolveGroups(c, d.groupFinder(c, found.kind, base), true)
+			d.groups.name(found.groups)
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	entry, err := d.findEntry(c, base, parseGenericName(a.typed))
+	found.at = at
+	return &found, nil
+}
+
+// judge has the password judged, on a connection that is used for nothing but
+// its binds: after a refused one slapd may leave it signed in (an expired
+// password), so that only the result counts. The lease ends here.
+func (d *Directory) judge(l *lease, a *attempt, found *account) (policy policyAnswer, err error) {
+	defer func() {
+		err = atServer(l.server, err)
+		l.end(err)
+	}()
+	e := found.entries[0]
+	policy, err = a.bindUser(l.connection, e.DN, value(e, d.attributes(found.kind).Username), true)
+	var refused *RefusedError
+	if errors.As(err, &refused) && refused.Reason == ReasonNameForm {
+		d.warnOnce("the server does not take the DN of an entry that it showed itself for a name: nobody may be able to sign in: check base_dn and the kind of the directory")
+	}
+	return policy, err
+}
+
+// describe makes the identity of somebody whose password was right.
+func (d *Directory) describe(found *account, policy policyAnswer) (*Identity, error) {
+	id, err := d.identity(found.entries[0], found.kind)
 	if err != nil {
 		return nil, err
 	}
-	// Before the password is asked for: an entry that cannot become an identity
-	// is a matter for the operator, whoever knocks.
-	id, err := d.genericIdentity(entry)
-	if err != nil {
-		return nil, err
+	if found.groupsErr != nil {
+		return nil, found.groupsErr
 	}
-	if err := d.proveByBind(ctx, c.server, a, entry.DN, id.Username); err != nil {
-		return nil, err
-	}
-	if id.Groups, err = d.memberships(c, entry, id.Username, d.groupBase(base)); err != nil {
-		return nil, err
-	}
-	d.resolveGroups(c, plainGroups{c, d.groupBase(base)})
-	d.groups.name(id.Groups)
+	id.Warning, id.Groups = policy.warning(), found.groups
 	return id, nil
 }
 
-// openService binds c as the service account and returns the users' base.
-func (d *Directory) openService(c *connection) (string, error) {
-	if err := d.bindService(c); err != nil {
-		return "", err
-	}
-	if d.config.BaseDN != "" {
-		return d.config.BaseDN, nil
-	}
-	root, err := c.rootDSE(baseAttributes()...)
-	if err != nil {
-		return "", err
-	}
-	base, err := d.userBase(root)
-	if err != nil {
-		return "", &UnavailableError{Reason: ReasonBaseDN, Err: err}
-	}
-	return base, nil
-}
-
-// findEntry returns the one entry that the filter finds.
-func (d *Directory) findEntry(c *connection, base string, who login) (*goldap.Entry, error) {
+// findEntry returns the one entry that the filter finds, for the first of the
+// names that finds any.
+func (d *Directory) findEntry(c *connection, kind Kind, base string, names []login) (*goldap.Entry, error) {
 	filter := d.config.UserFilter
 	if filter == "" {
-		filter = defaultGenericFilter
+		filter = "(" + d.attributes(kind).Username + "={user})"
 	}
-	entries, err := c.search(base, goldap.ScopeWholeSubtree, 2, fillFilter(filter, who),
-		d.profileAttributes("uid", "entryUUID", "memberOf")...)
+	var entries []*goldap.Entry
+	var err error
+	for _, who := range names {
+		entries, err = c.search(base, goldap.ScopeWholeSubtree, 2, fillFilter(filter, who), d.personAttributes(kind)...)
+		if err != nil || len(entries) > 0 {
+			break
+		}
+	}
 	switch {
 	case err == errTooMany || len(entries) > 1:
 		return nil, &RefusedError{Reason: ReasonAmbiguousUser, Err: fmt.Errorf("searching user below %q: several entries", base)}
@@ -77,31 +112,4 @@ func (d *Directory) findEntry(c *connection, base string, who login) (*goldap.En
 	default:
 		return entries[0], nil
 	}
-}
-
-// proveByBind sends the user's password on a connection of its own, to the
-// server that the entry was read from.
-func (d *Directory) proveByBind(ctx context.Context, s server, a *attempt, dn, username string) error {
-	c, err := d.dial(ctx, s)
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	return a.bindUser(c, dn, username)
-}
-
-func (d *Directory) genericIdentity(e *goldap.Entry) (*Identity, error) {
-	uuid, err := single(e, "entryUUID")
-	if err != nil {
-		return nil, fmt.Errorf("%w, and nothing else tells people apart for ever; if the server has it, let the service account read it; if it is Active Directory, set the kind to ad", err)
-	}
-	id := d.profile(e)
-	if id.ID = string(uuid); !cleanLine(id.ID) || len(id.ID) > maxNameBytes {
-		return nil, fmt.Errorf("reading entry %q: its entryUUID is not readable", printable(e.DN))
-	}
-	id.ID = foldCase(id.ID)
-	if id.Username = value(e, "uid"); id.Username == "" {
-		return nil, fmt.Errorf("reading entry %q: it shows no uid, which becomes the user name", printable(e.DN))
-	}
-	return id, nil
 }

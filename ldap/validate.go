@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -48,12 +49,14 @@ func validate(config Config) ([]server, error) {
 
 func (c Config) check() ([]server, error) {
 	switch c.Kind {
-	case KindAuto, KindAD, KindGeneric:
+	case KindAuto, KindAD, KindOpenLDAP, Kind389DS, KindGeneric:
 	default:
-		return nil, fmt.Errorf("kind %q is unknown: write ad or generic", c.Kind)
+		return nil, fmt.Errorf("kind %q is unknown: write ad, openldap, 389ds or generic", c.Kind)
 	}
 	if len(c.Servers) == 0 {
-		return nil, errors.New("servers is empty: write servers ldaps://<host>")
+		if err := checkDomain(c.Label); err != nil {
+			return nil, fmt.Errorf("servers is missing, and DNS cannot be asked for those of %q: %w: write servers ldaps://<host>", c.Label, err)
+		}
 	}
 	servers := make([]server, len(c.Servers))
 	for i, raw := range c.Servers {
@@ -72,10 +75,23 @@ func (c Config) check() ([]server, error) {
 		return nil, fmt.Errorf("bind %q has control characters or is not UTF-8", c.BindUser)
 	case strings.ContainsRune(c.BindPassword, 0):
 		return nil, fmt.Errorf("bind %q has a password with a NUL, which directories cut it at", c.BindUser)
-	case c.Kind == KindGeneric && c.BindUser == "":
-		return nil, errors.New("bind is missing: a generic directory needs a service account to find users: write bind <dn> <password>")
-	case c.Kind == KindGeneric && !isDN(c.BindUser):
-		return nil, fmt.Errorf("bind %q is no DN, which a generic directory needs: write bind <dn> <password>", c.BindUser)
+	case c.searchesFirst() && c.BindUser == "":
+		return nil, fmt.Errorf("bind is missing: the kind %s needs a service account to find users: write bind <dn> <password>", c.Kind)
+	case c.searchesFirst() && !isDN(c.BindUser):
+		return nil, fmt.Errorf("bind %q is no DN, which the kind %s needs: write bind <dn> <password>", c.BindUser, c.Kind)
+	case c.Connections == 1 && c.BindUser != "":
+		return nil, errors.New("connections 1 is too few with a service account, which has one of its own: write at least 2")
+	case c.Connections < 0 || c.Connections > 1000:
+		return nil, fmt.Errorf("connections %d is not from 1 to 1000", c.Connections)
+	case c.Queue < 0 || c.Queue > 100_000:
+		return nil, fmt.Errorf("queue %d is not from 1 to 100000", c.Queue)
+	case c.Timeout != 0 && (c.Timeout < time.Second || c.Timeout > 5*time.Minute):
+		return nil, fmt.Errorf("timeout %s is not from 1s to 5m", c.Timeout)
+	}
+	for _, domain := range c.Domains {
+		if domain == "" || !cleanLine(domain) || strings.ContainsAny(domain, "@\\/ ") {
+			return nil, fmt.Errorf("domains %q is no suffix or NetBIOS name: write one like corp.example.com or CORP", domain)
+		}
 	}
 	for _, option := range []struct{ name, dn string }{{"base_dn", c.BaseDN}, {"group_base", c.GroupBase}} {
 		if option.dn == "" {
@@ -89,9 +105,23 @@ func (c Config) check() ([]server, error) {
 		if err := checkUserFilter(c.UserFilter); err != nil {
 			return nil, fmt.Errorf("user_filter %q: %w", c.UserFilter, err)
 		}
+		if c.searchesFirst() && strings.Contains(c.UserFilter, ruleInChain) {
+			return nil, fmt.Errorf("user_filter %q: %w", c.UserFilter, errInChain)
+		}
 	}
-	if c.EmailAttribute != "" && c.EmailAttribute != noAttribute && !attributeName.MatchString(c.EmailAttribute) {
-		return nil, fmt.Errorf("email_attribute %q is no attribute name: write one like mail", c.EmailAttribute)
+	if c.GroupFilter != "" {
+		if c.Kind == KindAD {
+			return nil, errors.New("group_filter does not go with the kind ad, where the groups come from the token: remove it")
+		}
+		if strings.Contains(c.GroupFilter, ruleInChain) {
+			return nil, fmt.Errorf("group_filter %q: %w", c.GroupFilter, errInChain)
+		}
+		if err := checkGroupFilter(c.GroupFilter); err != nil {
+			return nil, fmt.Errorf("group_filter %q: %w", c.GroupFilter, err)
+		}
+	}
+	if err := c.Attributes.check(); err != nil {
+		return nil, err
 	}
 	if len(c.Groups) > maxGroupRefs {
 		return nil, fmt.Errorf("the configuration names %d groups, more than %d", len(c.Groups), maxGroupRefs)
@@ -102,6 +132,46 @@ func (c Config) check() ([]server, error) {
 		}
 	}
 	return servers, nil
+}
+
+// searchesFirst tells whether people can only be found by a service account.
+func (c Config) searchesFirst() bool { return c.Kind != KindAuto && c.Kind != KindAD }
+
+// checkDomain refuses what is no DNS domain of several labels.
+func checkDomain(domain string) error {
+	if len(domain) > 253 || !strings.Contains(domain, ".") {
+		return errors.New("it is no DNS domain")
+	}
+	for label := range strings.SplitSeq(domain, ".") {
+		if !dnsLabel.MatchString(label) {
+			return fmt.Errorf("%q in it is no DNS label", label)
+		}
+	}
+	return nil
+}
+
+var dnsLabel = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$`)
+
+// serverAt is the server that DNS announces at a host and port. What is
+// announced is the port of ldap://; ldaps is at 636, on 3269 where the global
+// catalogue's 3268 is announced.
+func (c Config) serverAt(host string, port uint16) server {
+	s := server{host: host, implicit: true}
+	scheme := "ldaps"
+	switch {
+	case c.StartTLS || c.InsecurePlaintext:
+		scheme, s.implicit, s.startTLS = "ldap", false, c.StartTLS
+	case port == 389:
+		port = 636
+	case port == 3268:
+		port = 3269
+	}
+	s.address = net.JoinHostPort(host, strconv.Itoa(int(port)))
+	s.url = scheme + "://" + s.address
+	if c.ServerName != "" {
+		s.host = c.ServerName
+	}
+	return s
 }
 
 func (c Config) parseServer(raw string) (server, error) {

@@ -33,8 +33,9 @@ func (e *resultError) Error() string {
 
 // transportError means that no usable answer came.
 type transportError struct {
-	doing string
-	err   error
+	doing    string
+	err      error
+	timedOut bool // the server was silent for as long as it may be
 }
 
 func (e *transportError) Error() string { return e.doing + ": " + e.err.Error() }

@@ -33,6 +33,9 @@ const (
 	HTTPSRequired Kind = "https_required"
 	// Unavailable is a 503: directory_unavailable or store_unavailable.
 	Unavailable Kind = "unavailable"
+	// PasswordWarning is the answer to a sign-in with a password that has
+	// expired, where the directory lets it pass a few more times.
+	PasswordWarning Kind = "password_warning"
 	// Refused is every other refusal of a navigation: method_not_allowed,
 	// body_too_large, unsupported_media_type, invalid_json, or
 	// authentication_required for a form that was sent without a session.
@@ -41,7 +44,7 @@ const (
 
 // kinds returns every page there is.
 func kinds() []Kind {
-	return []Kind{SignIn, SignedIn, SignedOut, Forbidden, HTTPSRequired, Unavailable, Refused}
+	return []Kind{SignIn, SignedIn, SignedOut, Forbidden, HTTPSRequired, Unavailable, PasswordWarning, Refused}
 }
 
 // Page is what a page shows.
@@ -52,6 +55,19 @@ type Page struct {
 	// (invalid_credentials, csrf_failed, ...). Empty on SignIn and SignedIn
 	// means no error. A code without a text of its own gets the general one.
 	Code string
+
+	// Detail is the state of the account that account_restricted names:
+	// account_disabled, account_expired, logon_hours, workstation, token_too_big
+	// or too_many_groups. Any other, and empty, gets the text for all of them.
+	Detail string
+
+	// RetryMinutes is when to try again, for too_many_attempts; less than 1
+	// counts as 1.
+	RetryMinutes int64
+
+	// GraceSignIns is how many sign-ins are left, for PasswordWarning; less
+	// than 1 is none.
+	GraceSignIns int
 
 	// SignInPath is where the sign-in form posts to and where the links to it
 	// lead. Empty leaves both out. It is a path without query.
@@ -77,7 +93,7 @@ type Page struct {
 	Username string
 
 	// PasswordURL is where people change or reset their password, linked below
-	// the form. Empty leaves the link out. It comes from the configuration.
+	// the form, or in the alert if a new password is what it asks for. Empty leaves the link out. It comes from the configuration.
 	PasswordURL string
 
 	// User is the Username of the live session; empty means no session.

@@ -5,11 +5,15 @@ package pages
 //	title.<kind>   name of a page, as its heading and window title
 //	code.<code>    why something was refused, one or two whole sentences
 //	code.other     the same, for a code without a text of its own
+//	state.<detail> the same, for an account_restricted that names its state
+//	retry.*        when to try again, with {n} for the minutes
+//	grace.*        sign-ins left with an expired password, with {n} for their number
 //	field.*        labels of the form
 //	button.*       what a button does
 //	link.*         where a link leads
 //	signed_in_as   a sentence with {user} where the name goes
 //
-// The texts address the reader formally. A wrong name and a wrong password share
-// one text: it must not say which accounts exist.
+// Texts with a number have the keys .one and .other. The texts address the
+// reader formally. A wrong name, a wrong password and a locked account share one
+// text: it must not say which accounts exist.
 type texts map[string]string

@@ -3,6 +3,7 @@ package pages
 import (
 	"net/http/httptest"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -37,12 +38,15 @@ func TestEveryLanguageHasTheSameKeys(t *testing.T) {
 func TestNoKeyIsMissingAndNoneIsUnused(t *testing.T) {
 	keys := make(texts)
 	unseen := make(map[string]bool)
-	codes := []string{"", "no_such_code"}
+	codes, states := []string{"", "no_such_code"}, []string{"", "no_such_state"}
 	for key := range spanish() {
 		keys[key] = "[" + key + "]"
 		unseen[key] = true
 		if code, ok := strings.CutPrefix(key, "code."); ok {
 			codes = append(codes, code)
+		}
+		if state, ok := strings.CutPrefix(key, "state."); ok {
+			states = append(states, state)
 		}
 	}
 	keys["signed_in_as"] += "{user}"
@@ -52,9 +56,22 @@ func TestNoKeyIsMissingAndNoneIsUnused(t *testing.T) {
 	marker := regexp.MustCompile(`\[([a-z_.]+)\]`)
 	for _, kind := range kinds() {
 		for _, code := range codes {
+			var pages []Page
 			for _, user := range []string{"", "mgarcia"} {
-				page := full(kind, code)
-				page.User = user
+				for n := range 3 {
+					page := full(kind, code)
+					page.User, page.RetryMinutes, page.GraceSignIns = user, int64(n), n
+					pages = append(pages, page)
+				}
+			}
+			if code == "account_restricted" {
+				for _, state := range states {
+					page := full(kind, code)
+					page.Detail = state
+					pages = append(pages, page)
+				}
+			}
+			for _, page := range pages {
 				w := httptest.NewRecorder()
 				if err := p.Write(w, "", 200, page); err != nil {
 					t.Fatal(err)
@@ -73,7 +90,7 @@ func TestNoKeyIsMissingAndNoneIsUnused(t *testing.T) {
 func TestEveryKindHasATitleAndEveryCodeATextInEveryLanguage(t *testing.T) {
 	codes := []string{
 		"authentication_required", "invalid_credentials", "invalid_json", "unsupported_media_type", "body_too_large",
-		"method_not_allowed", "https_required", "csrf_failed", "origin_not_trusted", "ip_not_allowed", "group_required",
+		"method_not_allowed", "password_expired", "password_must_change", "account_restricted", "too_many_attempts", "https_required", "csrf_failed", "origin_not_trusted", "ip_not_allowed", "group_required",
 		"path_ambiguous", "directory_unavailable", "store_unavailable",
 	}
 	for lang, own := range catalogue() {
@@ -96,14 +113,15 @@ func TestTextsAreWholeAndTranslated(t *testing.T) {
 			if text == "" || strings.TrimSpace(text) != text {
 				t.Errorf("%s %q: empty, or space around %q", lang, key, text)
 			}
+			placeholder := map[string]string{"signed_in_as": "{user}", "retry.other": "{n}", "grace.other": "{n}"}[key]
 			want := 0
-			if key == "signed_in_as" {
+			if placeholder != "" {
 				want = 1
 			}
-			if strings.Count(text, "{user}") != want || strings.Count(text, "{") != want {
+			if want == 1 && strings.Count(text, placeholder) != 1 || strings.Count(text, "{") != want {
 				t.Errorf("%s %q: placeholders in %q", lang, key, text)
 			}
-			if strings.HasPrefix(key, "code.") && !strings.HasSuffix(text, ".") {
+			if group, _, _ := strings.Cut(key, "."); slices.Contains([]string{"code", "state", "retry", "grace"}, group) && !strings.HasSuffix(text, ".") {
 				t.Errorf("%s %q: not a sentence: %q", lang, key, text)
 			}
 			// The Spanish word for error is the English one.

@@ -30,9 +30,15 @@ func (v view) Title() (string, error) {
 	return v.Text("title." + string(v.Kind))
 }
 
-// Reason is the text of the code. Codes grow with the product; one that has no
+// Reason is the text of the code, or of the state that an account_restricted
+// names. Codes and states grow with the product; one that has no
 // text yet must not cost the user the page.
 func (v view) Reason() (string, error) {
+	if v.Code == "account_restricted" {
+		if text, ok := v.texts["state."+v.Detail]; ok {
+			return text, nil
+		}
+	}
 	if text, ok := v.texts["code."+v.Code]; ok {
 		return text, nil
 	}
@@ -73,6 +79,15 @@ func (v view) SignInURL() string {
 // that is down says nothing about what was typed.
 func (v view) CredentialsRefused() bool {
 	return v.Code == "invalid_credentials"
+}
+
+// NewPasswordURL is where a new password is set, if that is what the reason asks
+// for: the way on then stands with the reason, and not below the form.
+func (v view) NewPasswordURL() string {
+	if v.Code == "password_expired" || v.Code == "password_must_change" {
+		return v.PasswordURL
+	}
+	return ""
 }
 
 // FocusUsername and FocusPassword choose the field where typing goes on. With a

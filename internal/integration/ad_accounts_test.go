@@ -1,7 +1,6 @@
 package integration
 
 import (
-	"strconv"
 	"strings"
 	"testing"
 
@@ -9,6 +8,7 @@ import (
 	"github.com/caddyauth/caddy-ldap/ldap"
 )
 
+// Rows 7 to 11.
 func TestADAccountStates(t *testing.T) {
 	dc := servers.Samba(t)
 	d := open(t, adConfig(dc))
@@ -23,6 +23,7 @@ func TestADAccountStates(t *testing.T) {
 		{"logon hours", dc.LogonHours, ldap.ReasonLogonHours, ldap.ReasonBadCredentials},
 		{"workstation", dc.Workstation, ldap.ReasonWorkstation, ldap.ReasonBadCredentials},
 		{"password expired", dc.PasswordExpired, ldap.ReasonPasswordExpired, ldap.ReasonBadCredentials},
+		{"password older than its own policy allows", dc.WeeklyPassword, ldap.ReasonPasswordExpired, ldap.ReasonBadCredentials},
 		{"must change password", dc.MustChange, ldap.ReasonPasswordMustChange, ldap.ReasonBadCredentials},
 		// The directory says so whatever the password is.
 		{"locked", dc.Locked, ldap.ReasonAccountLocked, ldap.ReasonAccountLocked},
@@ -35,6 +36,7 @@ func TestADAccountStates(t *testing.T) {
 	}
 }
 
+// Rows 4 to 6.
 func TestADRefusals(t *testing.T) {
 	dc := servers.Samba(t)
 	d := open(t, adConfig(dc))
@@ -69,20 +71,14 @@ func TestADRefusals(t *testing.T) {
 }
 
 // One sign-in that fails costs the person one of the tries that the domain
-// grants before it locks the account.
+// grants before it locks the account. (Row 4.)
 func TestADOneWrongPasswordIsOneBind(t *testing.T) {
 	dc := servers.Samba(t)
 	config := adConfig(dc)
 	// Two addresses of the same controller: the second must not be tried.
 	config.Servers = []string{dc.URL, strings.Replace(dc.URL, "127.0.0.1", "localhost", 1)}
 	d := open(t, config)
-	counted := func() int {
-		n, err := strconv.Atoi(dc.Attributes(t, dc.Clumsy.DN, "badPwdCount").GetAttributeValue("badPwdCount"))
-		if err != nil {
-			t.Fatalf("reading badPwdCount: %v", err)
-		}
-		return n
-	}
+	counted := func() int { return dc.BadPwdCount(t, dc.Clumsy) }
 	d.expectIdentity(t, dc.Clumsy.Username, dc.Clumsy.Password)
 	if n := counted(); n != 0 {
 		t.Fatalf("badPwdCount is %d before the test, want 0", n)
@@ -95,4 +91,20 @@ func TestADOneWrongPasswordIsOneBind(t *testing.T) {
 	if n := counted(); n != 0 {
 		t.Errorf("badPwdCount is %d after the right password, want 0", n)
 	}
+}
+
+// Row 11: whatever the third wrong password brings about, the fourth attempt
+// says so, and the right password does not help.
+func TestADThreeWrongPasswordsLockTheAccount(t *testing.T) {
+	dc := servers.Samba(t)
+	dc.SetLockoutThreshold(t, 3)
+	account := dc.NewAccount(t, "cerrojo")
+	d := open(t, adConfig(dc))
+	for range 3 {
+		d.expectRefused(t, account.Username, "wrong", ldap.ReasonBadCredentials)
+	}
+	d.expectRefused(t, account.Username, account.Password, ldap.ReasonAccountLocked)
+	d.expectRefused(t, account.Username, "wrong", ldap.ReasonAccountLocked)
+	dc.Unlock(t, account)
+	d.expectIdentity(t, account.Username, account.Password)
 }

@@ -122,13 +122,13 @@ func TestADServerThatStallsOrDiesMidway(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 	proxy.Resume()
-	d.expectIdentity(t, "juan", dc.Juan.Password)
+	d.expectBack(t, "juan", dc.Juan.Password)
 
 	proxy.Refuse()
 	proxy.Cut()
 	d.expectUnavailable(t, "juan", dc.Juan.Password, ldap.ReasonDirectoryUnavailable)
 	proxy.Resume()
-	d.expectIdentity(t, "juan", dc.Juan.Password)
+	d.expectBack(t, "juan", dc.Juan.Password)
 }
 
 func TestADClientThatGoesAway(t *testing.T) {

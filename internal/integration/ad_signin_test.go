@@ -7,6 +7,7 @@ import (
 	"github.com/caddyauth/caddy-ldap/ldap"
 )
 
+// Rows 1, 18 and 20.
 func TestADSignInWithNonASCIINamesInNestedGroups(t *testing.T) {
 	dc := servers.Samba(t)
 	d := open(t, adConfig(dc))
@@ -36,6 +37,7 @@ func TestADSignInWithNonASCIINamesInNestedGroups(t *testing.T) {
 	}
 }
 
+// Rows 14 and 15.
 func TestADPeople(t *testing.T) {
 	dc := servers.Samba(t)
 	d := open(t, adConfig(dc))
@@ -59,6 +61,7 @@ func TestADPeople(t *testing.T) {
 	})
 }
 
+// Row 3.
 func TestADNameVariantsAreOnePerson(t *testing.T) {
 	dc := servers.Samba(t)
 	d := open(t, adConfig(dc))
@@ -75,6 +78,7 @@ func TestADNameVariantsAreOnePerson(t *testing.T) {
 	}
 }
 
+// Row 21.
 func TestADGroupReferences(t *testing.T) {
 	dc := servers.Samba(t)
 	staffSID := dc.SID(t, dc.Staff)

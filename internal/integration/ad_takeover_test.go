@@ -4,13 +4,14 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/caddyauth/caddy-ldap/internal/realserver"
 	"github.com/caddyauth/caddy-ldap/ldap"
 )
 
 // One name can bind as one account and find another: pb_eve's
 // userPrincipalName is pb_victim@other.example, and pb_victim is another
 // account's sAMAccountName. Who trusts what the typed name finds hands Eve the
-// victim's session.
+// victim's session. (Row 13.)
 func TestADAccountTakeoverByCrossedNames(t *testing.T) {
 	dc := servers.Samba(t)
 	victimID := open(t, adConfig(dc)).expectIdentity(t, "pb_victim", dc.Victim.Password).ID
@@ -32,6 +33,9 @@ func TestADAccountTakeoverByCrossedNames(t *testing.T) {
 			c.UserFilter = "(&(objectClass=user)(sAMAccountName={user}))"
 		}},
 		{"with a service account", func(c *ldap.Config) {
+			c.BindUser, c.BindPassword = dc.Service.UPN, dc.Service.Password
+		}},
+		{"with a service account and a filter by user name", func(c *ldap.Config) {
 			c.BindUser, c.BindPassword = dc.Service.UPN, dc.Service.Password
 			c.UserFilter = "(sAMAccountName={user})"
 		}},
@@ -80,9 +84,16 @@ func TestADAttackersNameReachesTheIdentityProof(t *testing.T) {
 }
 
 // Two accounts whose names cross both ways: each gets itself by either name.
+// (Row 13.)
 func TestADCrossedNamesBothWays(t *testing.T) {
 	dc := servers.Samba(t)
-	d := open(t, adConfig(dc))
+	t.Run("without a service account", func(t *testing.T) { crossedNames(t, dc, adConfig(dc)) })
+	t.Run("with one", func(t *testing.T) { crossedNames(t, dc, adServiceConfig(dc)) })
+}
+
+func crossedNames(t *testing.T, dc *realserver.Samba, config ldap.Config) {
+	t.Helper()
+	d := open(t, config)
 	idA := d.expectIdentity(t, "cruz_a", dc.CrossA.Password).ID
 	idB := d.expectIdentity(t, "cruz_b", dc.CrossB.Password).ID
 	if idA == idB {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/caddyauth/caddy-ldap/internal/realserver"
 	"github.com/caddyauth/caddy-ldap/ldap"
@@ -18,6 +19,8 @@ import (
 // given may show up in what it logs or answers.
 type directory struct {
 	*ldap.Directory
+
+	mu      sync.Mutex
 	secrets []string
 }
 
@@ -54,7 +57,9 @@ func (d *directory) signIn(t *testing.T, username, password string) (*ldap.Ident
 	t.Helper()
 	// Shorter ones ("wrong") are words that a log may have for other reasons.
 	if len(password) > 8 {
+		d.mu.Lock()
 		d.secrets = append(d.secrets, password)
+		d.mu.Unlock()
 	}
 	identity, err := d.SignIn(context.Background(), username, password)
 	var (
@@ -85,6 +90,22 @@ func (d *directory) expectIdentity(t *testing.T, username, password string) *lda
 	return identity
 }
 
+// expectBack signs in as soon as the server that was down is found to be back.
+func (d *directory) expectBack(t *testing.T, username, password string) *ldap.Identity {
+	t.Helper()
+	for start := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		identity, err := d.signIn(t, username, password)
+		var unavailable *ldap.UnavailableError
+		if errors.As(err, &unavailable) && time.Since(start) < backWithin {
+			continue
+		}
+		if err != nil {
+			t.Fatalf("signing in as %q: %v", username, err)
+		}
+		return identity
+	}
+}
+
 func (d *directory) expectRefused(t *testing.T, username, password string, want ldap.Reason) {
 	t.Helper()
 	_, err := d.signIn(t, username, password)
@@ -107,6 +128,21 @@ func (d *directory) expectUnavailable(t *testing.T, username, password string, w
 // adConfig is the shortest configuration for the domain: no service account.
 func adConfig(dc *realserver.Samba) ldap.Config {
 	return ldap.Config{Label: dc.Domain, Servers: []string{dc.URL}, RootCAs: dc.CA.Pool()}
+}
+
+// adServiceConfig is adConfig with the service account.
+func adServiceConfig(dc *realserver.Samba) ldap.Config {
+	config := adConfig(dc)
+	config.BindUser, config.BindPassword = dc.Service.UPN, dc.Service.Password
+	return config
+}
+
+// ds389Config is the shortest configuration for 389 Directory Server.
+func ds389Config(s *realserver.DS389) ldap.Config {
+	return ldap.Config{
+		Label: "fabrica.test", Servers: []string{s.URL}, RootCAs: s.CA.Pool(),
+		BindUser: s.Service.DN, BindPassword: s.Service.Password,
+	}
 }
 
 // openldapConfig is the shortest configuration for slapd.

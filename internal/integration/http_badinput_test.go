@@ -99,6 +99,7 @@ func hostileCredentials(username, password string) []struct{ what, username, pas
 	}
 }
 
+// Row 6.
 func TestHTTPHostileCredentialsNeverReachTheDirectory(t *testing.T) {
 	site, directory := startOnTestDirectory(t, "require_session")
 	site.signIn(t, "ac12345", ldaptest.DemoPassword) // the directory's kind is known from now on
@@ -171,6 +172,7 @@ func jsonEscape(s string) string {
 	return b.String()
 }
 
+// Row 6.
 func TestHTTPHostileCredentialsNeverReachOpenLDAP(t *testing.T) {
 	s := servers.Slapd(t)
 	site := startOpenLDAP(t, s, "require_session")

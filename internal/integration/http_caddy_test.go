@@ -36,6 +36,9 @@ type caddy struct {
 	secrets map[string]bool // to: also not in the session store
 
 	repeated atomic.Int64 // requests that a reload reset unread
+
+	// options are further lines of the ldap_auth block.
+	options []string
 }
 
 // newCaddy prepares a folder and a port. Nothing is started.
@@ -96,6 +99,10 @@ func (c *caddy) global() string {
 `, c.adminAddress(), c.path("audit.log"))
 }
 
+// noThrottle is an option of tests that try more wrong passwords than the
+// throttle lets pass, and are about something else.
+const noThrottle = "throttle insecure_off"
+
 // caddyfile guards an upstream. directory is the directory block; gate the
 // require_session directive; site, more directives.
 func (c *caddy) caddyfile(directory, gate, upstream, site string) string {
@@ -105,6 +112,7 @@ func (c *caddy) caddyfile(directory, gate, upstream, site string) string {
 		sessions {
 			storage badger %s
 		}
+		%s
 	}
 }
 http://:%s {
@@ -122,7 +130,7 @@ http://:%s {
 		header_up X-Test-Dn {http.auth.user.dn}
 	}
 }
-`, c.global(), directory, c.path("sessions"), c.port, c.path("access.log"), gate, site, strings.TrimPrefix(upstream, "http://"))
+`, c.global(), directory, c.path("sessions"), strings.Join(c.options, "\n\t\t"), c.port, c.path("access.log"), gate, site, strings.TrimPrefix(upstream, "http://"))
 }
 
 // command is the program with arguments, in an environment of its own.

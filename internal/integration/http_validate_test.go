@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestHTTPValidateBesideTheRunningServerTouchesNothing(t *testing.T) {
@@ -16,7 +17,7 @@ func TestHTTPValidateBesideTheRunningServerTouchesNothing(t *testing.T) {
 	site := newClient(t, c)
 	s := site.signInAs(t, dc.Juan)
 
-	before, lines := c.storeFiles(t), len(c.audit(t))
+	before, lines := c.settledFiles(t), len(c.audit(t))
 	if err := c.validate(t, text); err != nil {
 		t.Errorf("validating the running configuration: %v", err)
 	}
@@ -41,6 +42,23 @@ func TestHTTPValidateBesideTheRunningServerTouchesNothing(t *testing.T) {
 	}
 	s.echo(t, "/")
 	site.signInAs(t, dc.Juan).signOut(t)
+}
+
+// settledFiles lists the folder of the sessions once the server has written what
+// it writes later than it answers.
+func (c *caddy) settledFiles(t testing.TB) []string {
+	t.Helper()
+	files := c.storeFiles(t)
+	for start := time.Now(); time.Since(start) < 20*time.Second; {
+		time.Sleep(2 * time.Second)
+		again := c.storeFiles(t)
+		if slices.Equal(files, again) {
+			return files
+		}
+		files = again
+	}
+	t.Fatal("the server keeps writing to the folder of the sessions")
+	return nil
 }
 
 // storeFiles lists the folder of the sessions: names, sizes and times.

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"crypto/tls"
 	"strings"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/caddyauth/caddy-ldap/ldap"
 )
 
+// Row 27.
 func TestOpenLDAPSearchThenBind(t *testing.T) {
 	s := servers.Slapd(t)
 	tests := []struct {
@@ -49,6 +51,8 @@ func TestOpenLDAPSignInByAnotherAttribute(t *testing.T) {
 	expectPerson(t, d.expectIdentity(t, s.Lucia.Email, s.Lucia.Password), config.Label, s.Lucia)
 }
 
+// Rows 27 and 32: pedro is in plantilla himself, lucia and raro through
+// ingenieria.
 func TestOpenLDAPGroups(t *testing.T) {
 	for _, server := range []struct {
 		what  string
@@ -80,6 +84,8 @@ func TestOpenLDAPGroups(t *testing.T) {
 			}{
 				{lucia, engineering, true},
 				{odd, engineering, true},
+				{lucia, staff, true},
+				{odd, staff, true},
 				{pedro, engineering, false},
 				{pedro, staff, true},
 				{alone, engineering, false},
@@ -165,6 +171,7 @@ func TestOpenLDAPOneSignInIsOneBind(t *testing.T) {
 	}
 }
 
+// Row 33.
 func TestOpenLDAPServiceAccountRejected(t *testing.T) {
 	s := servers.Slapd(t)
 	config := openldapConfig(s)
@@ -216,4 +223,42 @@ func TestOpenLDAPPasswordChangeCountsAtOnce(t *testing.T) {
 	s.SetPassword(t, s.Pedro.DN, "Clave-Nueva-de-Pedro")
 	d.expectRefused(t, "pedro", s.Pedro.Password, ldap.ReasonBadCredentials)
 	d.expectIdentity(t, "pedro", "Clave-Nueva-de-Pedro")
+}
+
+// The server shows itself only to whoever has a certificate of its CA.
+func TestOpenLDAPWithClientCertificate(t *testing.T) {
+	s := realserver.NewSlapd(t, realserver.SlapdOptions{ClientCertificates: true})
+	stranger, err := realserver.NewCA(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := func(ca *realserver.CA) *tls.Certificate {
+		t.Helper()
+		certFile, keyFile, err := ca.Issue(t.TempDir(), "caddy.empresa.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &pair
+	}
+	own, foreign := pair(s.CA), pair(stranger)
+	for _, startTLS := range []bool{false, true} {
+		config := openldapConfig(s)
+		if startTLS {
+			config.Servers, config.StartTLS = []string{s.PlainURL}, true
+		}
+		config.Certificate = own
+		expectPerson(t, open(t, config).expectIdentity(t, "lucia", s.Lucia.Password), config.Label, s.Lucia)
+		for _, certificate := range []*tls.Certificate{nil, foreign} {
+			config.Certificate = certificate
+			before := s.Binds(t, s.Service.DN)
+			open(t, config).expectUnavailable(t, "lucia", s.Lucia.Password, ldap.ReasonDirectoryUnavailable)
+			if n := s.Binds(t, s.Service.DN) - before; n != 0 {
+				t.Errorf("%d binds without a good certificate", n)
+			}
+		}
+	}
 }

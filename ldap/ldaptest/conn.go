@@ -13,6 +13,7 @@ import (
 // conn is one client's connection. Only its own goroutine touches it.
 type conn struct {
 	server *Server
+	number int
 	raw    net.Conn // for deadlines
 	net    net.Conn // raw, or the TLS connection on it
 	reader *bufio.Reader
@@ -61,16 +62,29 @@ func (c *conn) handle(p *ber.Packet) bool {
 	switch op.Tag {
 	case opBindRequest:
 		c.server.binds.Add(1)
-		if c.server.stalled(StallBind) {
+		fault := c.observe(true, op)
+		switch {
+		case c.server.stalled(StallBind), fault.Silent:
 			c.silence()
 			return false
+		case fault.HangUp:
+			return false
+		case fault.Code != 0:
+			return c.send(id, response(opBindResponse, result{code: int64(fault.Code), diagnostic: fault.Diagnostic}))
 		}
-		return c.send(id, response(opBindResponse, c.bind(op)))
+		answer, controls := c.bindWithPolicy(op, p)
+		return c.send(id, response(opBindResponse, answer), controls...)
 	case opSearchRequest:
 		c.server.searches.Add(1)
-		if c.server.stalled(StallSearch) {
+		fault := c.observe(false, op)
+		switch {
+		case c.server.stalled(StallSearch), fault.Silent:
 			c.silence()
 			return false
+		case fault.HangUp:
+			return false
+		case fault.Code != 0:
+			return c.send(id, response(opSearchDone, result{code: int64(fault.Code), diagnostic: fault.Diagnostic}))
 		}
 		return c.search(id, op)
 	case opExtendedRequest:
@@ -141,9 +155,9 @@ func (c *conn) extended(id int64, op *ber.Packet) bool {
 	return true
 }
 
-func (c *conn) send(id int64, op *ber.Packet) bool {
+func (c *conn) send(id int64, op *ber.Packet, controls ...*ber.Packet) bool {
 	c.raw.SetWriteDeadline(time.Now().Add(writeTimeout))
-	_, err := c.net.Write(message(id, op).Bytes())
+	_, err := c.net.Write(message(id, op, controls...).Bytes())
 	return err == nil
 }
 

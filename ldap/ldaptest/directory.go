@@ -35,6 +35,25 @@ type Directory struct {
 	// Samba does.
 	IgnoreSizeLimit bool
 
+	// UPNSuffixes are alternative suffixes of the forest. Not in Plain
+	// directories.
+	UPNSuffixes []string
+
+	// NotSynchronized makes the server say that its copy of the domain is not
+	// complete yet. Not in Plain directories.
+	NotSynchronized bool
+
+	// HideRootDSE shows the server's own entry to nobody who is not signed in, as
+	// slapd does with "require authc".
+	HideRootDSE bool
+
+	// LockoutThreshold is how many wrong passwords lock an account, as the
+	// domain says. It is only shown, and not done. Not in Plain directories.
+	LockoutThreshold int
+
+	// Policies are password policies beside that of the domain.
+	Policies []Policy
+
 	// MaxValRange is how many values of one attribute an answer holds before
 	// the rest must be asked for with ;range=. Default: 1500, as on Windows
 	MaxValRange int
@@ -81,6 +100,14 @@ type Group struct {
 	// Posix makes it a posixGroup with memberUid values, which memberOf does
 	// not show, in Plain directories.
 	Posix bool
+}
+
+// Policy is a password policy: on AD a password settings object, in Plain
+// directories an entry of the ppolicy overlay. It is only shown.
+type Policy struct {
+	Name      string
+	Threshold int  // wrong passwords that lock an account, 0 for none
+	Off       bool // pwdLockout FALSE; not on AD
 }
 
 // State of an account decides what a bind with the right password is told.

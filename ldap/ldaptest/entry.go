@@ -12,6 +12,10 @@ type entry struct {
 	sid        sid
 	user       *User    // nil for anything but accounts
 	parents    []*entry // groups that it is directly in, the primary group left out
+
+	// configuration is set for what is in the forest's configuration, which is
+	// no part of the domain that it is named below.
+	configuration bool
 }
 
 type attribute struct {

@@ -92,6 +92,8 @@ func (t *tree) equal(name string, have, want []byte) bool {
 		return bytes.Equal(have, want)
 	case "objectguid":
 		return bytes.Equal(have, want)
+	case "ncname":
+		return sameDN(have, want)
 	case "objectcategory":
 		if !bytes.ContainsRune(want, '=') {
 			// The short form: the class name stands for its schema object.

@@ -125,10 +125,17 @@ func checkShape(data []byte, depth int, elements *int) error {
 }
 
 // message wraps an operation in its envelope.
-func message(id int64, op *ber.Packet) *ber.Packet {
+func message(id int64, op *ber.Packet, controls ...*ber.Packet) *ber.Packet {
 	m := ber.NewSequence("LDAPMessage")
 	m.AppendChild(ber.NewInteger(ber.ClassUniversal, ber.TypePrimitive, ber.TagInteger, id, "messageID"))
 	m.AppendChild(op)
+	if len(controls) > 0 {
+		list := ber.Encode(ber.ClassContext, ber.TypeConstructed, 0, nil, "controls")
+		for _, control := range controls {
+			list.AppendChild(control)
+		}
+		m.AppendChild(list)
+	}
 	return m
 }
 

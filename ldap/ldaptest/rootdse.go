@@ -1,5 +1,10 @@
 package ldaptest
 
+import (
+	"strconv"
+	"strings"
+)
+
 // rootDSE is the server's own entry, which anybody may read. tokenGroups is in
 // it only for a bound connection, and only when asked for by name.
 func (c *conn) rootDSE() *entry {
@@ -22,7 +27,8 @@ func (c *conn) rootDSE() *entry {
 	e.set("rootDomainNamingContext", t.baseDN)
 	e.set("dnsHostName", "dc1."+t.Domain)
 	e.set("ldapServiceName", t.Domain+":dc1$@"+t.Domain)
-	e.set("isSynchronized", "TRUE")
+	e.set("configurationNamingContext", t.configurationDN())
+	e.set("isSynchronized", strings.ToUpper(strconv.FormatBool(!t.NotSynchronized)))
 	e.set("supportedCapabilities",
 		"1.2.840.113556.1.4.800",  // Active Directory
 		"1.2.840.113556.1.4.1670", // of Windows Server 2003 and later

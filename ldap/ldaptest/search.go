@@ -3,6 +3,7 @@ package ldaptest
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,6 +46,9 @@ func (c *conn) search(id int64, op *ber.Packet) bool {
 		return c.send(id, response(opSearchDone, result{code: goldap.LDAPResultProtocolError, diagnostic: "malformed search request"}))
 	}
 	if q.base == "" && q.scope == goldap.ScopeBaseObject {
+		if c.tree.HideRootDSE && c.bound == nil {
+			return c.send(id, response(opSearchDone, result{code: goldap.LDAPResultStrongAuthRequired, diagnostic: "authentication required"}))
+		}
 		e := c.rootDSE()
 		if match, err := c.tree.matches(q.filter, e); err == nil && match {
 			if !c.sendEntry(id, e, q) {
@@ -60,13 +64,16 @@ func (c *conn) search(id int64, op *ber.Packet) bool {
 	if base == nil {
 		return c.send(id, response(opSearchDone, refused))
 	}
+	if q.scope != goldap.ScopeBaseObject && slices.ContainsFunc(q.want, func(w string) bool { return strings.EqualFold(w, "tokenGroups") }) {
+		return c.send(id, response(opSearchDone, result{code: goldap.LDAPResultOperationsError, diagnostic: "tokenGroups: not a BASE search"}))
+	}
 	limit := int64(maxPageSize)
 	if q.sizeLimit > 0 && q.sizeLimit < limit && !c.tree.IgnoreSizeLimit {
 		limit = q.sizeLimit
 	}
 	var sent int64
 	for _, e := range c.tree.entries {
-		if !inScope(e, base, q.scope) {
+		if e.configuration != base.configuration || !inScope(e, base, q.scope) {
 			continue
 		}
 		match, err := c.tree.matches(q.filter, e)

@@ -31,6 +31,8 @@ type Server struct {
 	mu       sync.Mutex
 	open     map[net.Conn]struct{}
 	closed   bool
+	mostOpen int
+	observer atomic.Pointer[func(Request) Fault]
 
 	binds, searches, connections atomic.Int64
 	stall                        atomic.Int32
@@ -127,11 +129,11 @@ func (s *Server) accept() {
 			c.Close()
 			continue
 		}
-		s.connections.Add(1)
+		number := int(s.connections.Add(1))
 		go func() {
 			defer s.wg.Done()
 			defer s.untrack(c)
-			s.serve(c)
+			s.serve(c, number)
 		}()
 	}
 }
@@ -143,6 +145,7 @@ func (s *Server) track(c net.Conn) bool {
 		return false
 	}
 	s.open[c] = struct{}{}
+	s.mostOpen = max(s.mostOpen, len(s.open))
 	s.wg.Add(1)
 	return true
 }
@@ -155,12 +158,12 @@ func (s *Server) untrack(c net.Conn) {
 }
 
 // serve answers one connection's requests in their order.
-func (s *Server) serve(raw net.Conn) {
+func (s *Server) serve(raw net.Conn, number int) {
 	if s.stalled(StallConnect) {
 		io.Copy(io.Discard, raw)
 		return
 	}
-	c := &conn{server: s, raw: raw, net: raw}
+	c := &conn{server: s, number: number, raw: raw, net: raw}
 	if s.implicit != nil && !c.upgrade(s.implicit) {
 		return
 	}

@@ -197,7 +197,16 @@ func (t *tree) build() error {
 		e.set("manager", m.dn)
 	}
 	t.link()
+	if err := t.addPolicies(base); err != nil {
+		return err
+	}
+	if !t.Plain {
+		if err := t.addPartitions(); err != nil {
+			return err
+		}
+	}
 	for _, e := range t.accounts {
+		t.describeToken(e)
 		for name, values := range e.user.ExtraAttributes {
 			e.set(name, values...)
 		}
@@ -234,6 +243,21 @@ func (t *tree) add(e *entry) error {
 	t.entries = append(t.entries, e)
 	t.byDN[key] = e
 	return nil
+}
+
+// describeToken gives an account's entry the groups that AD computes for it.
+// They lack what only a connection has: Everyone, Authenticated Users.
+func (t *tree) describeToken(e *entry) {
+	if t.Plain {
+		return
+	}
+	var values []string
+	for _, g := range e.ancestors() {
+		values = append(values, string(g.sid))
+	}
+	values = append(values, string(newSID(5, append(domainSID(t.Domain), ridDomainUsers)...)), string(newSID(5, 32, aliasUsers)))
+	e.set("tokenGroups", values...)
+	e.operational("tokenGroups")
 }
 
 // token is what AD puts into a signed-in connection's access token: the own

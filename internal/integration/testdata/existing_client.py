@@ -77,7 +77,7 @@ def main():
     check("form sign-in", client.login())
     check("the token is in the jar", client.token is not None and len(client.token) == 32)
     names = sorted(cookie.name for cookie in client.session.cookies)
-    check("two cookies", names == ["csrftoken", "sessionid"], names)
+    check("its cookies", names == ["csrftoken", "ldap_device", "sessionid"], names)
     session = client.session.cookies.get("sessionid")
 
     for path in ("/api/equipos/", "/operaciones/api/estadisticas/"):
