@@ -247,7 +247,7 @@ func (s *server) signIn(b *testing.B, port string) string {
 	for _, cookie := range response.Cookies() {
 		cookies = append(cookies, cookie.Name+"="+cookie.Value)
 	}
-	if response.StatusCode != http.StatusOK || len(cookies) != 2 {
+	if response.StatusCode != http.StatusOK || len(cookies) != 3 {
 		b.Fatalf("sign-in answered %s with %d cookies", response.Status, len(cookies))
 	}
 	return strings.Join(cookies, "; ")
