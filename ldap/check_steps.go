@@ -38,22 +38,12 @@ func (k *check) serviceBind(s *CheckStep) error {
 // bindAndLook is what asService does on a lease, without the pool.
 func (k *check) bindAndLook() error {
 	c := k.service
-	operation := c.operation
-	defer func() { c.operation = operation }()
-	c.operation = min(operation, k.d.limits.dial)
 	if err := k.d.bindService(c); err != nil {
 		return err
 	}
-	c.operation = operation
 	if c.root.hidden {
-		root, err := c.rootDSE(rootAttributes...)
-		if err != nil && !hidesRootDSE(err) {
+		if err := c.readHiddenRoot(); err != nil {
 			return err
-		}
-		if err == nil {
-			if facts := factsOf(root); facts.kind != KindAD { // see readRoot
-				c.root = facts
-			}
 		}
 		k.kind = k.d.learnKind(c)
 	}

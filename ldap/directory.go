@@ -207,7 +207,6 @@ func (d *Directory) probe(ctx context.Context, s server) error {
 	}
 	c.lend(ctx)
 	defer c.stop()
-	c.operation = min(c.operation, d.limits.dial)
 	if err := d.bindService(c); serverFault(err) {
 		return err
 	}
@@ -225,4 +224,11 @@ func (d *Directory) Reserve() (leave func(), err error) {
 		return nil, &UnavailableError{Reason: ReasonBusy, Err: errBusy}
 	}
 	return sync.OnceFunc(func() { d.places.Add(-1) }), nil
+}
+
+// warnOnce logs what an operator should know, once a directory.
+func (d *Directory) warnOnce(text string) {
+	if _, before := d.warned.LoadOrStore(text, true); !before {
+		d.config.Logger.Warn(text, "directory", d.config.Label)
+	}
 }

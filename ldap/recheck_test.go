@@ -543,3 +543,25 @@ func TestGroupsOfEverybodyAreNoChange(t *testing.T) {
 		t.Errorf("%v became %v", more, now.Groups)
 	}
 }
+
+// A directory that goes while one account is read is down, and is not asked for
+// the rest of the re-check's time.
+func TestADirectoryThatGoesDuringARecheckIsAnError(t *testing.T) {
+	s := serve(t, plainDirectory())
+	d, _ := open(t, plainConfig(s))
+	d.pool.probe = func(context.Context, server) error { return errDown }
+	id := mustSignIn(t, d, "ac12345", "secreto")
+	s.Observe(func(r ldaptest.Request) ldaptest.Fault {
+		if r.Bind || r.Name != id.DN {
+			return ldaptest.Fault{}
+		}
+		d.pool.fail(d.pool.hosts[0], errDown)
+		return ldaptest.Fault{Silent: true}
+	})
+	began := time.Now()
+	_, err := d.Recheck(context.Background(), []string{id.ID})
+	var u *UnavailableError
+	if !errors.As(err, &u) || time.Since(began) > 10*time.Second {
+		t.Errorf("after %v: %v", time.Since(began), err)
+	}
+}

@@ -48,6 +48,25 @@ func (c *connection) readRoot() error {
 	return nil
 }
 
+// readHiddenRoot reads the rootDSE that a server did not show to strangers: it
+// may show it to those whom it knows, as the service account now is.
+func (c *connection) readHiddenRoot() error {
+	if !c.root.hidden {
+		return nil
+	}
+	e, err := c.rootDSE(rootAttributes...)
+	if hidesRootDSE(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if facts := factsOf(e); facts.kind != KindAD { // see readRoot
+		c.root = facts
+	}
+	return nil
+}
+
 func factsOf(e *goldap.Entry) rootFacts {
 	contexts := e.GetEqualFoldAttributeValues("namingContexts")
 	facts := rootFacts{

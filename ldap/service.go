@@ -73,17 +73,8 @@ func (d *Directory) asService(l *lease, work func(c *connection, base string) er
 		if err := d.bindServiceOn(l); err != nil {
 			return err
 		}
-		if l.root.hidden {
-			// It may show itself to those whom it knows.
-			root, err := l.rootDSE(rootAttributes...)
-			if err != nil && !hidesRootDSE(err) {
-				return err
-			}
-			if err == nil {
-				if facts := factsOf(root); facts.kind != KindAD { // see readRoot
-					l.root = facts
-				}
-			}
+		if err := l.readHiddenRoot(); err != nil {
+			return err
 		}
 	}
 	if d.learnKind(l.connection) == KindAD {
@@ -99,9 +90,6 @@ func (d *Directory) asService(l *lease, work func(c *connection, base string) er
 // bindServiceOn is bindService on a lease. A server that is silent then is out
 // of use at once: the question was not a client's.
 func (d *Directory) bindServiceOn(l *lease) error {
-	operation := l.operation
-	defer func() { l.operation = operation }()
-	l.operation = min(operation, d.limits.dial)
 	err := d.bindService(l.connection)
 	var transport *transportError
 	if errors.As(err, &transport) && transport.timedOut && !over(l.ctx) {
@@ -124,6 +112,9 @@ func (d *Directory) bindService(c *connection) error {
 	if s.rests(d.limits.serviceRest) {
 		return &UnavailableError{Reason: ReasonServiceAccountRejected, Err: errServiceRests}
 	}
+	operation := c.operation
+	defer func() { c.operation = operation }()
+	c.operation = min(operation, d.limits.dial) // it is part of getting a connection
 	_, err = c.bind(s.user, s.password(), false)
 	if err == nil {
 		s.mu.Lock()
