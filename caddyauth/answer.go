@@ -39,6 +39,10 @@ type answer struct {
 	prompt bool
 
 	decided, wroteHeader bool
+
+	// open ends the answer with its session, while watching.
+	open     openAnswer
+	watching bool
 }
 
 // wrap returns the writer for the handlers behind. Behind a second of our
@@ -52,12 +56,17 @@ func (q *request) wrap(w http.ResponseWriter) http.ResponseWriter {
 	case leadsTo(w, q.answer):
 		return w
 	default:
-		again := *q.answer
-		again.wroteHeader = false
-		q.answer = &again
+		q.answer = q.answer.again()
 	}
 	q.answer.ResponseWriter, q.answer.q = w, q
 	return q.answer
+}
+
+// again returns the state of a for another writer.
+func (a *answer) again() *answer {
+	return &answer{
+		set: a.set, gated: a.gated, renew: a.renew, cors: a.cors, varies: a.varies, prompt: a.prompt, decided: a.decided,
+	}
 }
 
 // leadsTo tells whether w is a, or wraps it.
@@ -89,14 +98,7 @@ func (a *answer) decide() {
 	if !a.gated && !a.q.lookedUp {
 		return // public, and no matcher looked at the session
 	}
-	if len(h["Cache-Control"]) == 0 && len(h["Vary"]) == 0 {
-		// The usual case, in one piece of memory.
-		both := []string{"private", "Cookie"}
-		h["Cache-Control"], h["Vary"] = both[0:1:1], both[1:2:2]
-	} else {
-		keepPrivate(h)
-		addVary(h, "Cookie")
-	}
+	a.forOneClient(h)
 	dropCacheOverrides(h)
 	if !a.gated {
 		return
@@ -105,6 +107,20 @@ func (a *answer) decide() {
 		addVary(h, "Origin")
 	}
 	allowOrigin(h, a.cors)
+}
+
+// forOneClient tells caches whom the answer is for.
+func (a *answer) forOneClient(h http.Header) {
+	vary := h["Vary"]
+	if len(h["Cache-Control"]) > 0 || len(vary) > 1 || len(vary) == 1 && vary[0] != "Accept-Encoding" {
+		keepPrivate(h)
+		addVary(h, "Cookie")
+		return
+	}
+	// The usual cases, in one piece of memory.
+	values := append(make([]string, 0, 3), "private")
+	values = append(append(values, vary...), "Cookie")
+	h["Cache-Control"], h["Vary"] = values[0:1:1], values[1:]
 }
 
 // decideCookies queues our cookies, if the session still lives now.
@@ -135,6 +151,7 @@ func (a *answer) WriteHeader(status int) {
 	if !a.wroteHeader {
 		a.wroteHeader = true
 		a.decide()
+		a.streams()
 		if a.prompt {
 			_ = http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(answerTimeout))
 		}
@@ -144,6 +161,9 @@ func (a *answer) WriteHeader(status int) {
 
 // Write implements http.ResponseWriter.
 func (a *answer) Write(p []byte) (int, error) {
+	if a.open.ended.Load() {
+		return 0, errSessionEnded
+	}
 	if !a.wroteHeader {
 		a.WriteHeader(http.StatusOK)
 	}
@@ -152,6 +172,9 @@ func (a *answer) Write(p []byte) (int, error) {
 
 // ReadFrom implements io.ReaderFrom, which would write the header past us.
 func (a *answer) ReadFrom(r io.Reader) (int64, error) {
+	if a.open.ended.Load() {
+		return 0, errSessionEnded
+	}
 	if !a.wroteHeader {
 		a.WriteHeader(http.StatusOK)
 	}
@@ -171,7 +194,11 @@ func (a *answer) Flush() { _ = a.FlushError() }
 
 // Hijack implements http.Hijacker.
 func (a *answer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	return http.NewResponseController(a.ResponseWriter).Hijack()
+	conn, buffered, err := http.NewResponseController(a.ResponseWriter).Hijack()
+	if err == nil && a.watching {
+		a.hijack(conn)
+	}
+	return conn, buffered, err
 }
 
 // serve runs the rest of the chain. A handler that wrote nothing leaves the

@@ -27,6 +27,7 @@ func init() {
 	caddy.RegisterModule(LDAPLogin{})
 	caddy.RegisterModule(RequireSession{})
 	caddy.RegisterModule(SessionGroup{})
+	caddy.RegisterModule(adminAPI{})
 }
 
 // App signs people in with their directory account and keeps their sessions.
@@ -46,6 +47,7 @@ type App struct {
 	Policy
 
 	limits  sessionstore.Limits
+	perUser int // sessions at once
 	cookies cookieConfig
 	pages   *pages.Pages
 	audit   auditor
@@ -103,6 +105,9 @@ func (app *App) provision(ctx caddy.Context) error {
 	app.stripper = newStripper(app.headerNames)
 	app.warnedIP, app.warnedSource = new(atomic.Bool), new(atomic.Bool)
 	app.reading = make(chan struct{}, maxReading)
+	if err := metrics.register(ctx.GetMetricsRegistry()); err != nil {
+		return fmt.Errorf("registering the metrics: %w", err)
+	}
 
 	if _, err := app.Policy.compile(); err != nil {
 		return err

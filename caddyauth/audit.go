@@ -40,10 +40,12 @@ type auditSignIn struct {
 }
 
 func (a auditor) signIn(r *http.Request, q *request, s auditSignIn) {
+	metrics.signedIn(s.result)
 	a.write("sign_in", s.result, s.reason, s.user, s.directory, s.session, r, q)
 }
 
 func (a auditor) signOut(r *http.Request, q *request, session *sessionstore.Session) {
+	metrics.sessionEnded(reasonSignOut)
 	a.write("sign_out", resultOK, "", session.User.Username, session.User.Directory, session.ID, r, q)
 }
 
@@ -58,7 +60,15 @@ func (a auditor) forbidden(r *http.Request, q *request, reason code) {
 // sessionEnd records an end that no request asked for. session is nil where the
 // record could not be read.
 func (a auditor) sessionEnd(session *sessionstore.Session, reason string) {
+	metrics.sessionEnded(reason)
 	a.session("session_end", session, reason)
+}
+
+// sessionEndedBy records the end that a request asked for of a session other
+// than by signing out of it.
+func (a auditor) sessionEndedBy(r *http.Request, q *request, session *sessionstore.Session, reason string) {
+	metrics.sessionEnded(reason)
+	a.write("session_end", resultOK, reason, session.User.Username, session.User.Directory, session.ID, r, q)
 }
 
 // sessionChange records a session that goes on with other groups.
@@ -118,5 +128,6 @@ func (app *App) logStoreError(doing string, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
+	metrics.storeFailed()
 	app.logger.Error("session store failed", zap.String("doing", doing), zap.Error(err))
 }

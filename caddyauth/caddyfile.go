@@ -2,6 +2,7 @@ package caddyauth
 
 import (
 	"encoding/json"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/caddyconfig/httpcaddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
+	"github.com/dustin/go-humanize"
 
 	"github.com/caddyauth/caddy-ldap/ldap"
 	"github.com/caddyauth/caddy-ldap/sessionstore"
@@ -72,11 +74,15 @@ func init() {
 //		sessions {
 //			idle_timeout     <duration>
 //			absolute_timeout <duration>|off
+//			per_user         <number>
 //			browser_close
 //			cookie_name      <name>
 //			cookie_prefix    __Host-|__Secure-
 //			same_site        lax|strict|none
-//			storage          badger [<folder>]
+//			storage          badger [<folder>] {
+//				encryption_key <file>
+//				min_free       <size>
+//			}
 //		}
 //		throttle account <failures> <duration>
 //		throttle source  <failures> <duration>
@@ -327,6 +333,8 @@ func (s *Sessions) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if text != "off" {
 				*s.AbsoluteTimeout, err = parseDuration(d, text)
 			}
+		case "per_user":
+			s.PerUser, err = number(d)
 		case "browser_close":
 			s.BrowserClose, err = flag(d)
 		case "cookie_name":
@@ -353,6 +361,9 @@ func (s *Sessions) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if err != nil {
 		return err
 	}
+	if _, err := s.perUser(); err != nil {
+		return d.WrapErr(err)
+	}
 	if _, err := s.compileCookies(sessionstore.Limits{}); err != nil {
 		return d.WrapErr(err)
 	}
@@ -361,7 +372,10 @@ func (s *Sessions) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 
 // UnmarshalCaddyfile reads the storage module. Syntax:
 //
-//	badger [<folder>]
+//	badger [<folder>] {
+//		encryption_key <file>
+//		min_free       <size>
+//	}
 func (b *Badger) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	d.Next() // consume module name
 	if d.NextArg() {
@@ -372,20 +386,28 @@ func (b *Badger) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if d.NextArg() {
 		return d.ArgErr()
 	}
-	if d.NextBlock(d.Nesting()) {
-		return d.Errf("storage badger: unrecognized subdirective: %s", d.Val())
-	}
-	return nil
+	return eachOption(d, d.Nesting(), func(option string) (err error) {
+		switch option {
+		case "encryption_key":
+			b.EncryptionKey, err = one(d)
+		case "min_free":
+			b.MinFree, err = size(d, leastMinFree)
+		default:
+			err = d.Errf("storage badger: unrecognized subdirective: %s", option)
+		}
+		return err
+	})
 }
 
 // parseLogin reads the directive. Syntax:
 //
 //	ldap_login {
-//		page    <path>
-//		api     <path>
-//		logout  <path>
-//		session <path>
-//		home    <path>
+//		page     <path>
+//		api      <path>
+//		logout   <path>
+//		session  <path>
+//		sessions <path>
+//		home     <path>
 //		trusted_origins <origin>...
 //		trusted_ips     <cidr>...|private_ranges
 //		csrf            token|origin|insecure_off
@@ -413,6 +435,8 @@ func (l *LDAPLogin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			l.Logout, err = one(d)
 		case "session":
 			l.Session, err = one(d)
+		case "sessions":
+			l.Sessions, err = one(d)
 		case "home":
 			l.Home, err = one(d)
 		default:
@@ -434,6 +458,7 @@ func (l *LDAPLogin) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 //	require_session [<matcher>] [<group>...] {
 //		public  <path>...
 //		require <path> <group>...
+//		fresh   <duration>
 //		identity_headers off|<user> <name> <email> <groups>
 //		forward_groups <group>...
 //		directories <label>...
@@ -481,6 +506,8 @@ func (g *RequireSession) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if _, err := compilePathRules(nil, []PathRequirement{line}); err != nil {
 				return d.WrapErr(err)
 			}
+		case "fresh":
+			g.Fresh, err = duration(d)
 		case "identity_headers":
 			args := d.RemainingArgs()
 			switch {
@@ -692,6 +719,23 @@ func number(d *caddyfile.Dispenser) (int, error) {
 		return 0, d.Errf("%s: %q is not a positive number", option, text)
 	}
 	return n, nil
+}
+
+// size reads an option with a number of bytes, as in 512MiB.
+func size(d *caddyfile.Dispenser, least int64) (int64, error) {
+	option := d.Val()
+	text, err := one(d)
+	if err != nil {
+		return 0, err
+	}
+	n, err := humanize.ParseBytes(text)
+	switch {
+	case err != nil || n > math.MaxInt64:
+		return 0, d.Errf("%s: %q is not a size, as in 512MiB", option, text)
+	case int64(n) < least:
+		return 0, d.Errf("%s: %s is too little: it is at least %s", option, text, humanize.IBytes(uint64(least)))
+	}
+	return int64(n), nil
 }
 
 func duration(d *caddyfile.Dispenser) (caddy.Duration, error) {

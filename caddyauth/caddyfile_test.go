@@ -199,6 +199,8 @@ func fillWord(t *testing.T, option, word string) []string {
 	case "client_cert <pem>":
 		certificate, key := testCertificate(t)
 		return []string{certificate + " " + key}
+	case "encryption_key <file>":
+		return []string{keyFile(t, strings.Repeat("0f", 32), 0o600)}
 	case "client_cert <key>":
 		return []string{""} // with its certificate
 	}
@@ -217,6 +219,7 @@ func fillWord(t *testing.T, option, word string) []string {
 		"<number>":    {"12"},
 		"<failures>":  {"5"},
 		"<folder>":    {"/nowhere/sessions"},
+		"<size>":      {"200MiB"},
 		"<origin>":    {"https://app.example.com", "http://*.example.com:3000"},
 		"<cidr>":      {"10.0.0.0/8", "2001:db8::1"},
 		"<path>":      {"/" + option + "/", "/docs/*"},
@@ -283,8 +286,6 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		{"unknown option of require_session", "gate", "publik /", 16, []string{"unrecognized subdirective", "publik"}},
 		{"unknown option of ldap_login", "site", "ldap_login {\npages /a/\n}", 16, []string{"unrecognized subdirective", "pages"}},
 		{"unknown option of storage", "sessions", "storage badger {\nsync\n}", 9, []string{"unrecognized subdirective", "sync"}},
-		{"option of a later issue: per_user", "sessions", "per_user 5", 8, []string{"unrecognized subdirective", "per_user"}},
-		{"option of a later issue: fresh", "gate", "fresh 5m", 16, []string{"unrecognized subdirective", "fresh"}},
 
 		{"empty servers", "instead of the directory", "directory corp.example.com {\nservers\n}", 4, []string{"servers", "at least one"}},
 		{"blank server", "instead of the directory", "directory corp.example.com {\nservers \" \"\n}", 4, []string{"servers", "empty"}},
@@ -422,6 +423,20 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		{"idle_timeout off", "sessions", "idle_timeout off", 8, []string{`"off"`}},
 		{"idle_timeout 0", "sessions", "idle_timeout 0s", 8, []string{`"0s"`}},
 		{"negative absolute_timeout", "sessions", "absolute_timeout -1h", 8, []string{`"-1h"`}},
+		{"per_user 0", "sessions", "per_user 0", 8, []string{"per_user", `"0"`}},
+		{"negative per_user", "sessions", "per_user -1", 8, []string{"per_user", `"-1"`}},
+		{"per_user without a number", "sessions", "per_user", 8, []string{"per_user", "exactly one"}},
+		{"per_user of a word", "sessions", "per_user many", 8, []string{"per_user", `"many"`}},
+		{"per_user over the most", "sessions", "per_user 1001", 9, []string{"per_user", "1001", "1000"}},
+		{"per_user twice", "sessions", "per_user 1\nper_user 2", 9, []string{"per_user", "already"}},
+		{"fresh without a duration", "gate", "fresh", 16, []string{"fresh", "exactly one"}},
+		{"fresh off", "gate", "fresh off", 16, []string{`"off"`}},
+		{"fresh 0", "gate", "fresh 0s", 16, []string{`"0s"`, "1s"}},
+		{"tiny fresh", "gate", "fresh 999ms", 16, []string{`"999ms"`, "1s"}},
+		{"fresh twice", "gate", "fresh 1h\nfresh 2h", 17, []string{"fresh", "already"}},
+		{"sessions is the path of session", "site", "ldap_login {\nsessions /api/session\n}", 17, []string{"sessions", `"/api/session"`, "session already"}},
+		{"page is the default path of sessions", "site", "ldap_login {\npage /accounts/sessions/\n}", 17, []string{"sessions", `"/accounts/sessions/"`, "page already"}},
+		{"relative path of sessions", "site", "ldap_login {\nsessions mine\n}", 17, []string{"sessions", `"mine"`}},
 		{"absolute_timeout 0", "sessions", "absolute_timeout 0s", 8, []string{`"0s"`}},
 		{"endless idle_timeout", "sessions", "idle_timeout 999999999h", 8, []string{`"999999999h"`}},
 		{"cookie name with a blank", "sessions", `cookie_name "a b"`, 0, []string{"cookie_name", `"a b"`}},
@@ -433,6 +448,15 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		{"storage without a module", "sessions", "storage", 8, []string{"storage badger"}},
 		{"unknown storage", "sessions", "storage redis", 8, []string{"ldap_auth.storage.redis"}},
 		{"storage with two folders", "sessions", "storage badger /a /b", 8, []string{"/b"}},
+		{"storage with an option twice", "sessions", "storage badger {\nmin_free 1GB\nmin_free 1GB\n}", 10, []string{"min_free", "already"}},
+		{"encryption_key without a file", "sessions", "storage badger {\nencryption_key\n}", 9, []string{"encryption_key", "one argument"}},
+		{"encryption_key that is missing", "sessions", "storage badger {\nencryption_key " + missing + "\n}", 0, []string{"storage badger", "encryption_key", missing}},
+		{"encryption_key of an unset variable", "sessions", "storage badger {\nencryption_key {env.TEST_UNSET_FILE}\n}", 0, []string{"encryption_key", "env.TEST_UNSET_FILE"}},
+		{"encryption_key that is a folder", "sessions", "storage badger {\nencryption_key " + t.TempDir() + "\n}", 0, []string{"encryption_key", "not a regular file"}},
+		{"min_free that is no size", "sessions", "storage badger {\nmin_free much\n}", 9, []string{"min_free", `"much"`, "512MiB"}},
+		{"min_free of more than there is", "sessions", "storage badger {\nmin_free 9EiB\n}", 9, []string{"min_free", `"9EiB"`}},
+		{"min_free that is too little", "sessions", "storage badger {\nmin_free 15MiB\n}", 9, []string{"min_free", "15MiB", "16 MiB"}},
+		{"min_free of nothing", "sessions", "storage badger {\nmin_free 0\n}", 9, []string{"min_free", "16 MiB"}},
 		{"storage folder of an unset variable", "sessions", "storage badger {env.TEST_UNSET_FOLDER}", 0, []string{"storage badger", "env.TEST_UNSET_FOLDER"}},
 
 		{"origin without a scheme", "auth", "trusted_origins app.example.com", 10, []string{`"app.example.com"`, "http://"}},
@@ -529,8 +553,9 @@ func TestCaddyfileBecomesThisJSON(t *testing.T) {
 		{"throttle", "auth", "throttle source 50 1h\nthrottle account 5 10m", app + ".throttle", `{"account":{"failures":5,"window":600000000000},"source":{"failures":50,"window":3600000000000}}`},
 		{"half a throttle", "auth", "throttle account 1 1s", app + ".throttle", `{"account":{"failures":1,"window":1000000000}}`},
 		{"no throttle", "auth", "throttle insecure_off", app + ".throttle", `{"insecure_off":true}`},
-		{"sessions", "sessions", "idle_timeout 30m\nabsolute_timeout 1d\nbrowser_close\ncookie_name sid\ncookie_prefix __Host-\nsame_site strict\nstorage badger /s", app + ".sessions", `{"absolute_timeout":86400000000000,"browser_close":true,"cookie_name":"sid","cookie_prefix":"__Host-","idle_timeout":1800000000000,"same_site":"strict","storage":{"folder":"/s","module":"badger"}}`},
+		{"sessions", "sessions", "idle_timeout 30m\nabsolute_timeout 1d\nper_user 1000\nbrowser_close\ncookie_name sid\ncookie_prefix __Host-\nsame_site strict\nstorage badger /s", app + ".sessions", `{"absolute_timeout":86400000000000,"browser_close":true,"cookie_name":"sid","cookie_prefix":"__Host-","idle_timeout":1800000000000,"per_user":1000,"same_site":"strict","storage":{"folder":"/s","module":"badger"}}`},
 		{"absolute_timeout off is not the default", "sessions", "absolute_timeout off", app + ".sessions", `{"absolute_timeout":0}`},
+		{"storage with options", "sessions", "storage badger /s {\nencryption_key /run/secrets/key\nmin_free 1GiB\n}", app + ".sessions", `{"storage":{"encryption_key":"/run/secrets/key","folder":"/s","min_free":1073741824,"module":"badger"}}`},
 		{"default folder", "sessions", "storage badger", app + ".sessions", `{"storage":{"module":"badger"}}`},
 		{"policy of the app", "auth", "trusted_origins https://a.example http://*.b.example:3000\ntrusted_ips private_ranges 192.0.2.7\ncsrf origin\ninsecure_http", app, `{"csrf":"origin","directories":[{"label":"corp.example.com","servers":["ldaps://dc1.corp.example.com"]}],"insecure_http":true,"trusted_ips":["private_ranges","192.0.2.7"],"trusted_origins":["https://a.example","http://*.b.example:3000"]}`},
 		{"policy of a gate", "gate", "trusted_origins https://a.example\ntrusted_ips 10.0.0.0/8\ncsrf insecure_off\ninsecure_http", gate, `{"csrf":"insecure_off","handler":"require_session","insecure_http":true,"trusted_ips":["10.0.0.0/8"],"trusted_origins":["https://a.example"]}`},
@@ -538,11 +563,12 @@ func TestCaddyfileBecomesThisJSON(t *testing.T) {
 		{"group spelled like a matcher", "site", "require_session * @staff /ops", gate, `{"groups":["@staff","/ops"],"handler":"require_session"}`},
 		{"group before a group spelled like a matcher", "site", "require_session Staff @staff", gate, `{"groups":["Staff","@staff"],"handler":"require_session"}`},
 		{"paths", "gate", "public / /docs/*\npublic /favicon.ico\nrequire /admin/* A B\nrequire /admin/db C", gate, `{"handler":"require_session","public":["/","/docs/*","/favicon.ico"],"require":[{"groups":["A","B"],"path":"/admin/*"},{"groups":["C"],"path":"/admin/db"}]}`},
+		{"fresh", "gate", "fresh 30m", gate, `{"fresh":1800000000000,"handler":"require_session"}`},
 		{"identity headers", "gate", "identity_headers A B C D\nforward_groups E F\ndirectories corp.example.com", gate, `{"directories":["corp.example.com"],"forward_groups":["E","F"],"handler":"require_session","identity_headers":{"email":"C","groups":"D","name":"B","user":"A"}}`},
 		{"no identity headers", "gate", "identity_headers off", gate, `{"handler":"require_session","identity_headers":{"off":true}}`},
 		{"host matcher", "site", "@a host a.example\nrequire_session @a Staff", "apps.http.servers.srv0.routes.0.handle.0.routes.0", `{"handle":[{"groups":["Staff"],"handler":"require_session"}],"match":[{"host":["a.example"]}]}`},
 		{"client_ip and not remote_ip matcher", "site", "@a {\nclient_ip 10.0.0.0/8\nnot remote_ip 10.0.0.1\n}\nrequire_session @a", "apps.http.servers.srv0.routes.0", `{"handle":[{"handler":"require_session"}],"match":[{"client_ip":{"ranges":["10.0.0.0/8"]},"not":[{"remote_ip":{"ranges":["10.0.0.1"]}}]}]}`},
-		{"sign-in paths", "site", "ldap_login {\npage /a/\napi /b/\nlogout /c/\nsession /d/\nhome /e?f\ncsrf origin\n}", gate, `{"api":"/b/","csrf":"origin","handler":"ldap_login","home":"/e?f","logout":"/c/","page":"/a/","session":"/d/"}`},
+		{"sign-in paths", "site", "ldap_login {\npage /a/\napi /b/\nlogout /c/\nsession /d/\nsessions /g/\nhome /e?f\ncsrf origin\n}", gate, `{"api":"/b/","csrf":"origin","handler":"ldap_login","home":"/e?f","logout":"/c/","page":"/a/","session":"/d/","sessions":"/g/"}`},
 		{"matcher", "site", "@a session_group Staff \"IT Admins\"\nrespond @a ok", "apps.http.servers.srv0.routes.0.match.0", `{"session_group":{"groups":["Staff","IT Admins"]}}`},
 		{"sign-in before the gate before everything", "site", "header X-A b\nrequire_session\nldap_login", "apps.http.servers.srv0.routes.0", `{"handle":[{"handler":"ldap_login"},{"handler":"require_session"},{"handler":"headers","response":{"set":{"X-A":["b"]}}},{"body":"ok","handler":"static_response"}]}`},
 	} {
@@ -699,6 +725,10 @@ func TestAWrongListInJSONIsRefused(t *testing.T) {
 		{"negative idle_timeout", "", `,"sessions":{"idle_timeout":-1}`, "", "idle_timeout"},
 		{"tiny idle_timeout", "", `,"sessions":{"idle_timeout":5}`, "", "idle_timeout"},
 		{"tiny absolute_timeout", "", `,"sessions":{"absolute_timeout":5}`, "", "absolute_timeout"},
+		{"negative per_user", "", `,"sessions":{"per_user":-1}`, "", "per_user: -1"},
+		{"per_user over the most", "", `,"sessions":{"per_user":1001}`, "", "per_user: 1001"},
+		{"negative fresh", "", "", `,"fresh":-60000000000`, "fresh: -1m0s"},
+		{"tiny fresh", "", "", `,"fresh":5`, "fresh: 5ns"},
 		{"unknown storage", "", `,"sessions":{"storage":{"module":"none"}}`, "", "ldap_auth.storage.none"},
 		{"unknown kind", `,"kind":"novell"`, "", "", `"novell"`},
 		{"empty servers", `,"servers":[]`, "", "", "servers: the list is empty"},

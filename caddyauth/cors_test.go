@@ -104,6 +104,11 @@ func TestCORSOnTheWire(t *testing.T) {
 		{"preflight of a sign-in", "OPTIONS", "/api/login-ldap/", app, []change{preflight}, 200, app + "|true"},
 		{"preflight of a foreign sign-in", "OPTIONS", "/api/login-ldap/", evil, []change{preflight}, 200, "|"},
 		{"session of a trusted", "GET", "/api/session/", app, []change{c.cookies}, 200, app + "|true"},
+		{"own sessions of a trusted", "GET", "/accounts/sessions/", app, []change{c.cookies}, 200, app + "|true"},
+		{"own sessions of a foreign", "GET", "/accounts/sessions/", evil, []change{c.cookies}, 200, "|"},
+		{"ending sessions of a trusted", "POST", "/accounts/sessions/", app, []change{c.shown, jsonBody(`{"end":"others"}`)}, 200, app + "|true"},
+		{"ending sessions of a foreign", "POST", "/accounts/sessions/", evil, []change{c.shown, jsonBody(`{"end":"others"}`)}, 403, "|"},
+		{"preflight of own sessions", "OPTIONS", "/accounts/sessions/", app, []change{preflight}, 200, app + "|true"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := s.upstream.count()

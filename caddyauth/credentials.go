@@ -9,6 +9,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 	"unicode/utf8"
 )
@@ -137,57 +138,59 @@ func (p *promptReader) Read(b []byte) (int, error) {
 
 var errTooSlow = errors.New("the body took too long")
 
-var errCredentials = errors.New("not an object with one username and one password")
+var errMembers = errors.New("not an object with these members, once each and as strings")
 
-// parseJSONCredentials accepts exactly one object in which username and
-// password stand once, as strings; other members are passed over. Unlike
-// encoding/json on a struct it takes no other spelling of the names and no
-// second value, on which two readers could disagree.
+// parseJSONCredentials reads the object of a sign-in.
 func parseJSONCredentials(body []byte) (username, password string, err error) {
+	values, err := jsonStrings(body, "username", "password")
+	return values["username"], values["password"], err
+}
+
+// jsonStrings accepts exactly one object in which each of the members stands
+// once, as a string; others are passed over. Unlike encoding/json on a struct it
+// takes no other spelling of the names and no second value, on which two
+// readers could disagree.
+func jsonStrings(body []byte, members ...string) (map[string]string, error) {
 	if !utf8.Valid(body) {
-		return "", "", errCredentials
+		return nil, errMembers
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	if token, err := decoder.Token(); err != nil || token != json.Delim('{') {
-		return "", "", errCredentials
+		return nil, errMembers
 	}
-	seen := make(map[string]bool, 2)
+	values := make(map[string]string, len(members))
 	for decoder.More() {
 		key, err := decoder.Token()
 		if err != nil {
-			return "", "", err
+			return nil, err
 		}
 		var raw json.RawMessage
 		if err := decoder.Decode(&raw); err != nil {
-			return "", "", err
+			return nil, err
 		}
 		name, _ := key.(string)
-		target := &username
-		switch name {
-		case "username":
-		case "password":
-			target = &password
-		default:
+		if !slices.Contains(members, name) {
 			continue
 		}
-		if seen[name] || len(raw) == 0 || raw[0] != '"' {
-			return "", "", errCredentials
+		var value string
+		if _, again := values[name]; again || len(raw) == 0 || raw[0] != '"' {
+			return nil, errMembers
 		}
-		seen[name] = true
-		if err := json.Unmarshal(raw, target); err != nil {
-			return "", "", err
+		if err := json.Unmarshal(raw, &value); err != nil {
+			return nil, err
 		}
+		values[name] = value
 	}
 	if _, err := decoder.Token(); err != nil { // the closing brace
-		return "", "", err
+		return nil, err
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return "", "", errCredentials
+		return nil, errMembers
 	}
-	if !seen["username"] || !seen["password"] {
-		return "", "", errCredentials
+	if len(values) != len(members) {
+		return nil, errMembers
 	}
-	return username, password, nil
+	return values, nil
 }
 
 // parseMultipart reads the fields of a multipart form; the body is bounded

@@ -40,6 +40,8 @@ type facts struct {
 	inSiteGroups    bool // the line of the handler itself is met
 	inRequireGroups bool // every require line that covers the path is met
 	pathAmbiguous   bool
+
+	stale bool // the sign-in is longer ago than the handler allows
 }
 
 // decide is the gate. The order is the wire contract's: what costs least to
@@ -77,10 +79,13 @@ func decide(f facts, csrf string) (verdict, code) {
 	switch {
 	case f.session == sessionForeign, !f.inSiteGroups:
 		return forbid, codeGroupRequired
-	case f.inRequireGroups:
-		return allow, ""
-	case f.pathAmbiguous:
+	case !f.inRequireGroups && f.pathAmbiguous:
 		return forbid, codePathAmbiguous
+	case !f.inRequireGroups:
+		return forbid, codeGroupRequired
+	case f.stale:
+		// Last: who may not go there is not asked for a password.
+		return forbid, codeReauthenticationRequired
 	}
-	return forbid, codeGroupRequired
+	return allow, ""
 }

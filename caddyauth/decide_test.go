@@ -52,6 +52,20 @@ func TestDecide(t *testing.T) {
 		{name: "not in a require line's groups", spoil: func(f *facts) { f.inRequireGroups = false }, want: forbid, code: codeGroupRequired},
 		{name: "ambiguous path, not in all groups", spoil: func(f *facts) { f.pathAmbiguous, f.inRequireGroups = true, false }, want: forbid, code: codePathAmbiguous},
 		{name: "ambiguous path, not in the handler's groups", spoil: func(f *facts) { f.pathAmbiguous, f.inSiteGroups = true, false }, want: forbid, code: codeGroupRequired},
+		{name: "stale sign-in", spoil: func(f *facts) { f.stale = true }, want: forbid, code: codeReauthenticationRequired},
+		{name: "stale sign-in on an ambiguous path, in all groups", spoil: func(f *facts) { f.stale, f.pathAmbiguous = true, true }, want: forbid, code: codeReauthenticationRequired},
+		{name: "stale sign-in on a websocket", spoil: func(f *facts) { f.stale, f.upgrade, f.unsafe, f.tokenShown = true, true, false, false }, want: forbid, code: codeReauthenticationRequired},
+		{name: "stale sign-in of a session of another directory", spoil: func(f *facts) { f.stale, f.session = true, sessionForeign }, want: forbid, code: codeGroupRequired},
+		{name: "stale sign-in, not in the handler's groups", spoil: func(f *facts) { f.stale, f.inSiteGroups = true, false }, want: forbid, code: codeGroupRequired},
+		{name: "stale sign-in, not in a require line's groups", spoil: func(f *facts) { f.stale, f.inRequireGroups = true, false }, want: forbid, code: codeGroupRequired},
+		{name: "stale sign-in on an ambiguous path, not in all groups", spoil: func(f *facts) { f.stale, f.pathAmbiguous, f.inRequireGroups = true, true, false }, want: forbid, code: codePathAmbiguous},
+		{name: "stale sign-in and no token", spoil: func(f *facts) { f.stale, f.tokenShown = true, false }, want: forbid, code: codeCSRFFailed},
+		{name: "stale sign-in and a foreign origin", spoil: func(f *facts) { f.stale, f.originAllowed = true, false }, want: forbid, code: codeOriginNotTrusted},
+		{name: "stale sign-in while the store is down", spoil: func(f *facts) { f.stale, f.session = true, sessionFailed }, want: unavailable, code: codeStoreUnavailable},
+		{name: "stale sign-in of an account that nobody could look at", spoil: func(f *facts) { f.stale, f.session = true, sessionOverdue }, want: unavailable, code: codeDirectoryUnavailable},
+		{name: "stale sign-in and no session", spoil: func(f *facts) { f.stale, f.session = true, sessionNone }, want: signIn, code: codeAuthenticationRequired},
+		{name: "stale sign-in on a public path", spoil: func(f *facts) { f.stale, f.public = true, true }, want: allowPublic},
+		{name: "stale sign-in with a preflight of a trusted origin", spoil: func(f *facts) { f.stale, f.trustPreflight = true, true }, want: preflight},
 		{name: "ambiguous path, in all groups", spoil: func(f *facts) { f.pathAmbiguous = true }, want: allow},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -73,13 +87,13 @@ func TestDecide(t *testing.T) {
 // facts: whatever else is true, only a live session or a public path passes,
 // and only from an allowed address; and every refusal has its code.
 func TestDecideNeverPassesWithoutASession(t *testing.T) {
-	for bits := range 1 << 10 {
+	for bits := range 1 << 11 {
 		bit := func(i int) bool { return bits>>i&1 == 1 }
 		for _, session := range []sessionState{sessionNone, sessionLive, sessionFailed, sessionForeign} {
 			for _, csrf := range []string{csrfToken, csrfOrigin, csrfOff} {
 				f := facts{
 					ipAllowed: bit(0), methodRefused: bit(1), public: bit(2), trustPreflight: bit(3), session: session,
-					unsafe: bit(4), upgrade: bit(5), originAllowed: bit(6), tokenShown: bit(7), inSiteGroups: bit(8), inRequireGroups: bit(9),
+					unsafe: bit(4), upgrade: bit(5), originAllowed: bit(6), tokenShown: bit(7), inSiteGroups: bit(8), inRequireGroups: bit(9), stale: bit(10),
 				}
 				for _, f.pathAmbiguous = range []bool{false, true} {
 					got, code := decide(f, csrf)
@@ -88,7 +102,7 @@ func TestDecideNeverPassesWithoutASession(t *testing.T) {
 					}
 					switch got {
 					case allow:
-						if !f.ipAllowed || f.methodRefused || session != sessionLive || !f.inSiteGroups || !f.inRequireGroups ||
+						if !f.ipAllowed || f.methodRefused || session != sessionLive || f.stale || !f.inSiteGroups || !f.inRequireGroups ||
 							f.upgrade && !f.originAllowed || csrf != csrfOff && f.unsafe && !f.originAllowed || csrf == csrfToken && f.unsafe && !f.tokenShown {
 							t.Fatalf("decide(%+v, %s) allows", f, csrf)
 						}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/caddyauth/caddy-ldap/ldap"
-	"github.com/caddyauth/caddy-ldap/sessionstore"
 )
 
 // defaultTimeout is how long one sign-in may take, as package ldap has it.
@@ -108,9 +107,9 @@ func (c *configuredDirectory) release(app *App) error {
 
 // overdue tells whether a session has gone on for longer than recheck_grace
 // while its directory could not say what became of the account.
-func (app *App) overdue(h sessionstore.Handle) bool {
-	d := app.directoryOf(h.User.Directory)
-	return d != nil && d.recheck != nil && d.recheck.overdue(h.Created, d.recheckGrace)
+func (q *request) overdue() bool {
+	d := q.directory
+	return d.recheck != nil && d.recheck.failing.Load() != 0 && d.recheck.overdue(q.session.Age(), d.recheckGrace)
 }
 
 // ldapDirectories are the directories in the order of the configuration.

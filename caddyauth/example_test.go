@@ -84,7 +84,12 @@ func here(t *testing.T, config string) string {
 	if err := os.WriteFile(secret, []byte("service account's own\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	sessionsKey := filepath.Join(dir, "sessions_key")
+	if err := os.WriteFile(sessionsKey, []byte(strings.Repeat("0f", 32)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	config = strings.ReplaceAll(config, "/run/secrets/ldap_password", secret)
+	config = strings.ReplaceAll(config, "/run/secrets/sessions_key", sessionsKey)
 	config = strings.ReplaceAll(config, "/var/log/caddy", dir)
 	config = strings.ReplaceAll(config, "/var/lib/caddy/sessions", filepath.Join(dir, "sessions"))
 	certificate, key := testCertificate(t)
@@ -182,7 +187,7 @@ func TestDocumentationHasEveryCode(t *testing.T) {
 }
 
 func TestDocumentationLinksLeadSomewhere(t *testing.T) {
-	for _, page := range []string{"README.md", "docs/json.md", "docs/operations.md", "docs/directories.md"} {
+	for _, page := range []string{"README.md", "docs/json.md", "docs/operations.md", "docs/directories.md", "docs/sessions.md"} {
 		for _, match := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(projectFile(t, page), -1) {
 			if strings.Contains(match[1], "://") {
 				continue

@@ -69,7 +69,7 @@ func BenchmarkGateWithGroups(b *testing.B) {
 // Cookie header of its client.
 func newBenchGate(b *testing.B, gate RequireSession) (*RequireSession, string) {
 	b.Helper()
-	store, err := badgerstore.Open(filepath.Join(b.TempDir(), "sessions"), slog.New(slog.DiscardHandler))
+	store, err := badgerstore.Open(filepath.Join(b.TempDir(), "sessions"), badgerstore.Options{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -32,27 +32,51 @@ func compileGroupLine(groups []string) (groupLine, error) {
 }
 
 // memberships is what a session's record says of its user's groups, indexed
-// once for as long as the session stays in memory.
+// once for as long as the session stays in memory. There are as many as there
+// are sessions in use, so it is small: a map of twenty groups takes as much as
+// the rest of the session.
 type memberships struct {
-	byID map[string]sessionstore.Group
+	byID []sessionstore.Group // sorted by ID
 
 	// recorded are the groups that were resolved at sign-in, by every way that
-	// a configuration can spell them.
+	// a configuration can spell them; mostly none.
 	recorded map[string]sessionstore.Group
 }
 
 func indexGroups(groups []sessionstore.Group) memberships {
-	m := memberships{byID: make(map[string]sessionstore.Group, len(groups)), recorded: make(map[string]sessionstore.Group)}
+	var m memberships
+	byID := func(a, b sessionstore.Group) int { return strings.Compare(a.ID, b.ID) }
+	if m.byID = groups; !slices.IsSortedFunc(groups, byID) {
+		m.byID = slices.SortedStableFunc(slices.Values(groups), byID)
+	}
 	for _, group := range groups {
-		m.byID[group.ID] = group
 		if group.Name != "" {
-			m.recorded[foldRef(group.Name)] = group
+			m.record(foldRef(group.Name), group)
 		}
-		if dn, err := ldap.NormalizeDN(group.DN); err == nil && group.DN != "" {
-			m.recorded[dn] = group
+		if group.DN == "" {
+			continue
+		}
+		if dn, err := ldap.NormalizeDN(group.DN); err == nil {
+			m.record(dn, group)
 		}
 	}
 	return m
+}
+
+func (m *memberships) record(ref string, group sessionstore.Group) {
+	if m.recorded == nil {
+		m.recorded = make(map[string]sessionstore.Group)
+	}
+	m.recorded[ref] = group
+}
+
+// of returns the group with an ID, if the user is in it.
+func (m memberships) of(id string) (sessionstore.Group, bool) {
+	i, ok := slices.BinarySearchFunc(m.byID, id, func(group sessionstore.Group, id string) int { return strings.Compare(group.ID, id) })
+	if !ok {
+		return sessionstore.Group{}, false
+	}
+	return m.byID[i], true
 }
 
 // foldRef is the one spelling of a group reference: directories compare names
@@ -102,7 +126,7 @@ func (g *groupResolver) member(m memberships, ref string) (sessionstore.Group, b
 	group, state := g.directory.GroupState(ref)
 	switch state {
 	case ldap.GroupResolved:
-		held, ok := m.byID[group.ID]
+		held, ok := m.of(group.ID)
 		if ok && group.Name != "" {
 			held.Name, held.DN = group.Name, group.DN
 		}

@@ -50,6 +50,16 @@ func (h *handoverHandler) takeBack(owner any) {
 	h.line.choose()
 }
 
+// newest is the owner through whose handler lines go, nil if none is alive.
+func (h *handoverHandler) newest() any {
+	h.line.mu.Lock()
+	defer h.line.mu.Unlock()
+	if len(h.line.owners) == 0 {
+		return nil
+	}
+	return h.line.owners[len(h.line.owners)-1]
+}
+
 func (s *succession) choose() {
 	handler := slog.Handler(slog.DiscardHandler)
 	if len(s.handler) > 0 {

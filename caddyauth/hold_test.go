@@ -14,7 +14,7 @@ import (
 const holdFolderVar = "CADDYAUTH_TEST_HOLD_FOLDER"
 
 func holdFolder(folder string) {
-	store, err := badgerstore.Open(folder, slog.New(slog.DiscardHandler))
+	store, err := badgerstore.Open(folder, badgerstore.Options{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

@@ -8,8 +8,8 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
-// LDAPLogin serves the sign-in routes: the page, the API, sign-out and the
-// question who is signed in. Other requests pass unguarded; require_session
+// LDAPLogin serves the sign-in routes: the page, the API, sign-out, the
+// question who is signed in, and the list of somebody's sessions. Other requests pass unguarded; require_session
 // guards. It stands at a site's top level where the site only signs in, or
 // where the routes have other paths than the default ones.
 type LDAPLogin struct {
@@ -24,6 +24,10 @@ type LDAPLogin struct {
 
 	// The path that tells who is signed in. Default: /api/session/
 	Session string `json:"session,omitempty"`
+
+	// The path where people see their sessions and end them. Default:
+	// /accounts/sessions/
+	Sessions string `json:"sessions,omitempty"`
 
 	// Where browsers go after a sign-in without another target. Default: /
 	Home string `json:"home,omitempty"`
@@ -69,6 +73,7 @@ func (l *LDAPLogin) compilePaths() (signInPaths, error) {
 		{l.API, &paths.api},
 		{l.Logout, &paths.logout},
 		{l.Session, &paths.session},
+		{l.Sessions, &paths.sessions},
 		{l.Home, &paths.home},
 	} {
 		if path.configured != "" {

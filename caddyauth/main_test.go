@@ -9,6 +9,7 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	_ "github.com/caddyserver/caddy/v2/modules/caddyhttp/standard"
 	_ "github.com/caddyserver/caddy/v2/modules/logging"
+	_ "github.com/caddyserver/caddy/v2/modules/metrics"
 	"go.uber.org/goleak"
 )
 
@@ -36,6 +37,10 @@ func TestMain(m *testing.M) {
 		for _, line := range found {
 			fmt.Fprintln(os.Stderr, "  "+line)
 		}
+		code = max(code, 1)
+	}
+	if n := endsForOtherReasons(); n > 0 {
+		fmt.Fprintln(os.Stderr, "sessions that ended for reasons which the metrics do not know:", n)
 		code = max(code, 1)
 	}
 	if code == 0 {

@@ -61,13 +61,13 @@ func (m *SessionGroup) MatchWithError(r *http.Request) (bool, error) {
 	if !live {
 		return false, nil
 	}
-	if m.app.overdue(q.session) {
+	if q.overdue() {
 		if q.answer != nil {
 			q.answer.Header().Set("Retry-After", retryAfter)
 		}
 		return false, caddyhttp.Error(http.StatusServiceUnavailable, errors.New("session_group: the directory could not be asked about the account for too long"))
 	}
-	return m.app.directoryOf(q.session.User.Directory).groups.meets(viewOf(q.session).memberships, m.groups), nil
+	return q.directory.groups.meets(viewOf(q.session).memberships, m.groups), nil
 }
 
 // Interface guards

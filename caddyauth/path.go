@@ -193,8 +193,8 @@ func (rules *pathRules) judge(u *url.URL) (public, ambiguous bool, required []re
 
 // signInPaths are the routes that a sign-in handler answers itself.
 type signInPaths struct {
-	page, api, logout, session string
-	home                       string
+	page, api, logout, session, sessions string
+	home                                 string
 }
 
 // route is one of the sign-in routes.
@@ -206,6 +206,7 @@ const (
 	apiRoute
 	logoutRoute
 	sessionRoute
+	sessionsRoute
 )
 
 // route finds the sign-in route of a request, with and without the path's last
@@ -224,8 +225,17 @@ func (p *signInPaths) route(u *url.URL) route {
 		return logoutRoute
 	case samePath(path, p.session):
 		return sessionRoute
+	case samePath(path, p.sessions):
+		return sessionsRoute
 	}
 	return noRoute
+}
+
+// leadsOn tells whether people may be sent to an address after a sign-in: the
+// list of their sessions is the one sign-in route that is a place to be.
+func (p *signInPaths) leadsOn(u *url.URL) bool {
+	which := p.route(u)
+	return which == noRoute || which == sessionsRoute
 }
 
 // samePath compares but for a last slash.
@@ -244,17 +254,20 @@ func samePath(path, configured string) bool {
 // before it.
 func defaultSignInPaths() signInPaths {
 	return signInPaths{
-		page:    "/accounts/login/",
-		api:     "/api/login-ldap/",
-		logout:  "/api/logout/",
-		session: "/api/session/",
-		home:    "/",
+		page:     "/accounts/login/",
+		api:      "/api/login-ldap/",
+		logout:   "/api/logout/",
+		session:  "/api/session/",
+		sessions: "/accounts/sessions/",
+		home:     "/",
 	}
 }
 
 // check refuses paths that could not be reached or would hide each other.
 func (p *signInPaths) check() error {
-	named := []struct{ option, path string }{{"page", p.page}, {"api", p.api}, {"logout", p.logout}, {"session", p.session}}
+	named := []struct{ option, path string }{
+		{"page", p.page}, {"api", p.api}, {"logout", p.logout}, {"session", p.session}, {"sessions", p.sessions},
+	}
 	for i, a := range named {
 		if !strings.HasPrefix(a.path, "/") || a.path == "/" || strings.Contains(a.path, "*") || !canonicalPath(&url.URL{Path: a.path}) {
 			return fmt.Errorf("%s: invalid path %q: it must begin with a slash, be more than a slash, and hold no *, %%, \\, ;, empty or dot segments", a.option, a.path)
@@ -269,7 +282,7 @@ func (p *signInPaths) check() error {
 	if err != nil || !isLocalTarget(p.home) {
 		return fmt.Errorf("home: %q must be a path of this site, beginning with one slash", p.home)
 	}
-	if p.route(&url.URL{Path: home.Path}) != noRoute {
+	if !p.leadsOn(&url.URL{Path: home.Path}) {
 		return fmt.Errorf("home: %q is a sign-in route: browsers would be sent there after each sign-in", p.home)
 	}
 	return nil

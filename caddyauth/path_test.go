@@ -217,6 +217,10 @@ func TestRoute(t *testing.T) {
 		"/api/logout":            logoutRoute,
 		"/api/session":           sessionRoute,
 		"/api/session/":          sessionRoute,
+		"/accounts/sessions":     sessionsRoute,
+		"/accounts/sessions/":    sessionsRoute,
+		"/accounts/sessions/x":   noRoute,
+		"/accounts/%73essions/":  noRoute,
 		"/":                      noRoute,
 		"/accounts/login//":      noRoute,
 		"//accounts/login/":      noRoute,
@@ -249,6 +253,9 @@ func TestSignInPathsThatAreRefused(t *testing.T) {
 		"home of another host":    func(p *signInPaths) { p.home = "//evil.test/" },
 		"home with a backslash":   func(p *signInPaths) { p.home = `/\evil.test/` },
 		"home that is no path":    func(p *signInPaths) { p.home = "home" },
+		"sessions where session":  func(p *signInPaths) { p.sessions = "/api/session" },
+		"home signs out":          func(p *signInPaths) { p.home = "/api/logout/?x" },
+		"home is the page":        func(p *signInPaths) { p.home = "/accounts/login" },
 		"session with parameters": func(p *signInPaths) { p.session = "/api;x/session" },
 	} {
 		p := ok()
@@ -260,6 +267,10 @@ func TestSignInPathsThatAreRefused(t *testing.T) {
 	p := ok()
 	if err := p.check(); err != nil {
 		t.Errorf("the defaults: %v", err)
+	}
+	p.home = p.sessions
+	if err := p.check(); err != nil {
+		t.Errorf("the list of sessions as home: %v", err)
 	}
 }
 

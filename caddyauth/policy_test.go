@@ -102,6 +102,8 @@ func TestTrustedIPsOnTheWire(t *testing.T) {
 		{"sign-in page", "GET", "/accounts/login/", nil},
 		{"logout", "GET", "/api/logout/", []change{c.cookies}},
 		{"session", "GET", "/api/session/", []change{c.cookies}},
+		{"own sessions", "GET", "/accounts/sessions/", []change{c.cookies}},
+		{"ending own sessions", "POST", "/accounts/sessions/", []change{c.shown, jsonBody(`{"end":"others"}`)}},
 		{"preflight", "OPTIONS", "/x", []change{header("Origin", "https://app.trusted.test"), header("Access-Control-Request-Method", "POST")}},
 		{"TRACE", "TRACE", "/x", nil},
 	} {

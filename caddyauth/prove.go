@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -150,7 +151,11 @@ func (app *App) beginAttempt(ctx context.Context, r *http.Request, q *request, o
 	if owner != nil {
 		label, reader = owner.Label(), owner
 	}
-	return app.store.attempts.Begin(ctx, throttle.Request{
+	attempts := app.store.throttle.opened.Load()
+	if attempts == nil {
+		return nil, storeError{errThrottleNotReady}
+	}
+	return attempts.Begin(ctx, throttle.Request{
 		Source: clientIP(r), Name: accountID(label, reader.AccountName(username)), Devices: q.cookies.devices,
 	}, app.throttleLimits)
 }
@@ -228,10 +233,13 @@ func (app *App) fullName(username, label string) string {
 	return username
 }
 
+// storedGroups are sorted by ID: records are smaller, and memberships need no
+// copy.
 func storedGroups(groups []ldap.Group) []sessionstore.Group {
 	stored := make([]sessionstore.Group, len(groups))
 	for i, group := range groups {
 		stored[i] = sessionstore.Group(group)
 	}
+	slices.SortStableFunc(stored, func(a, b sessionstore.Group) int { return strings.Compare(a.ID, b.ID) })
 	return stored
 }

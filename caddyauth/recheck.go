@@ -120,13 +120,14 @@ func (c *recheck) configured(app *App) *configuredDirectory {
 }
 
 // overdue tells whether a session has gone on for too long without anybody
-// being able to say whether its account is still good.
-func (c *recheck) overdue(signedIn time.Time, grace time.Duration) bool {
+// being able to say whether its account is still good. Its age and not the time
+// of its sign-in: that is the sessions' own clock's, which may be ahead.
+func (c *recheck) overdue(age, grace time.Duration) bool {
 	failing := c.failing.Load()
 	if failing == 0 {
 		return false
 	}
-	return time.Since(time.Unix(0, max(failing, signedIn.UnixNano()))) > grace
+	return min(time.Since(time.Unix(0, failing)), age) > grace
 }
 
 func (c *recheck) run() {
@@ -270,7 +271,8 @@ func (c *recheck) pause(d time.Duration) bool {
 // apply brings one session in line with its account. It is false if the store
 // did not take it.
 func (c *recheck) apply(app *App, sessions *sessionstore.Sessions, h sessionstore.Handle, state ldap.AccountState) bool {
-	in := ldap.SignedIn{At: h.Created, PasswordSet: h.User.PasswordSet, Groups: make([]ldap.Group, len(h.User.Groups))}
+	// Not h.Created: the sessions' clock may be ahead of the directory's.
+	in := ldap.SignedIn{At: time.Now().Add(-h.Age()), PasswordSet: h.User.PasswordSet, Groups: make([]ldap.Group, len(h.User.Groups))}
 	for i, group := range h.User.Groups {
 		in.Groups[i] = ldap.Group(group)
 	}

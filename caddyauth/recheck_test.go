@@ -15,7 +15,6 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/caddyauth/caddy-ldap/ldap/ldaptest"
-	"github.com/caddyauth/caddy-ldap/sessionstore"
 	"github.com/caddyauth/caddy-ldap/throttle"
 )
 
@@ -210,6 +209,8 @@ func TestRecheckWhileTheDirectoryIsDown(t *testing.T) {
 	want503(t, s.do("GET", "/x", c.cookies), overdue)
 	want503(t, s.do("POST", "/x", c.shown), overdue)
 	want503(t, s.do("GET", "/api/session/", c.cookies), overdue)
+	want503(t, s.do("GET", "/accounts/sessions/", c.cookies), overdue)
+	want503(t, s.do("POST", "/accounts/sessions/", c.shown, jsonBody(`{"end":"others"}`)), overdue)
 	page := s.do("GET", "/x", c.cookies, navigation)
 	if page.StatusCode != 503 || page.Header.Get("Retry-After") != retryAfter || !strings.HasPrefix(page.Header.Get("Content-Type"), "text/html") {
 		t.Errorf("a navigation: %d %v", page.StatusCode, page.Header)
@@ -275,12 +276,11 @@ func TestOverdue(t *testing.T) {
 		if row.failing != 0 {
 			c.failing.Store(now.Add(-row.failing).UnixNano())
 		}
-		if got := c.overdue(now.Add(-row.signedIn), time.Hour); got != row.want {
+		if got := c.overdue(row.signedIn, time.Hour); got != row.want {
 			t.Errorf("%s: %v, want %v", row.name, got, row.want)
 		}
 	}
-	app := &App{directories: []*configuredDirectory{unasked(t, "a.test")}}
-	if app.overdue(sessionstore.Handle{Session: &sessionstore.Session{User: sessionstore.User{Directory: "a.test"}}}) {
+	if q := (&request{directory: unasked(t, "a.test")}); q.overdue() {
 		t.Error("a session is overdue that nobody re-checks")
 	}
 }

@@ -40,6 +40,7 @@ type request struct {
 	lookedUp, touched bool
 	result            sessionstore.Result
 	session           sessionstore.Handle
+	directory         *configuredDirectory // of the session, when that is live
 	lookupErr         error
 
 	// answer is the writer of what comes behind; first is where it starts, so
@@ -97,7 +98,7 @@ func (q *request) find(ctx context.Context, touch bool) (sessionstore.Handle, se
 	case sessionstore.Live:
 		// A session that a directory proved which is configured no more proves
 		// nothing here. Its record stays: it may be valid elsewhere.
-		if q.app.directoryOf(session.User.Directory) == nil {
+		if q.directory = q.app.directoryOf(session.User.Directory); q.directory == nil {
 			return sessionstore.Handle{}, sessionstore.Unknown, nil
 		}
 	case sessionstore.Expired:

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -37,6 +37,10 @@ type RequireSession struct {
 	// Paths that need a group beside a session. They beat public ones, ignore
 	// case, and all that cover a path must be met. Default: none
 	Require []PathRequirement `json:"require,omitempty"`
+
+	// How long ago the sign-in may be; who signed in before is asked to do so
+	// again. At least 1s. Default: as long as the session lives
+	Fresh caddy.Duration `json:"fresh,omitempty"`
 
 	// The request headers that carry the identity to the handlers behind.
 	// Default: Remote-User, Remote-Name, Remote-Email, Remote-Groups
@@ -102,6 +106,9 @@ func (g *RequireSession) compile() error {
 	); err != nil {
 		return err
 	}
+	if err = checkFresh(g.Fresh); err != nil {
+		return err
+	}
 	if g.rules, err = compilePathRules(g.Public, g.Require); err != nil {
 		return err
 	}
@@ -133,6 +140,14 @@ func (g *RequireSession) compile() error {
 		return err
 	}
 	return app.useGroups(g.forwardGroups, false)
+}
+
+// checkFresh refuses ages that no sign-in could have.
+func checkFresh(fresh caddy.Duration) error {
+	if fresh != 0 && time.Duration(fresh) < time.Second {
+		return fmt.Errorf("fresh: %s is less than 1s", time.Duration(fresh))
+	}
+	return nil
 }
 
 // notEmpty refuses a list that is there and holds nothing: it must not become
@@ -171,10 +186,18 @@ func (g *RequireSession) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 
 	switch verdict, reason := decide(f, g.site.policy.csrf); verdict {
 	case allow:
-		view := viewOf(q.session)
-		g.identify(r, g.site.app.directoryOf(q.session.User.Directory), view)
+		watched := q.answer.watching // by an outer handler of ours
+		if !watched && !q.watch() {
+			// It ended just now.
+			q.session, q.result = sessionstore.Handle{}, sessionstore.Unknown
+			return g.site.askToSignIn(w, r, q)
+		}
+		if !watched {
+			defer q.answer.stopWatching()
+		}
+		g.identify(r, q.directory, viewOf(q.session))
 		q.answer.renew = true
-		return q.serve(w, r, next)
+		return q.serveWatched(w, r, next)
 	case allowPublic:
 		return q.serve(w, r, next)
 	case preflight:
@@ -183,7 +206,7 @@ func (g *RequireSession) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 			Status string `json:"status"`
 		}{"ok"})
 	case signIn:
-		return g.askToSignIn(w, r, q)
+		return g.site.askToSignIn(w, r, q)
 	default:
 		return g.refuse(w, r, q, reason)
 	}
@@ -199,7 +222,7 @@ func (g *RequireSession) gather(f *facts, r *http.Request, q *request, required 
 		return
 	case !live:
 		return
-	case g.site.app.overdue(q.session):
+	case q.overdue():
 		f.session = sessionOverdue
 		return
 	case g.Directories != nil && !slices.Contains(g.Directories, q.session.User.Directory):
@@ -210,7 +233,7 @@ func (g *RequireSession) gather(f *facts, r *http.Request, q *request, required 
 
 	f.inSiteGroups, f.inRequireGroups = true, true
 	if len(g.groups) > 0 || len(required) > 0 {
-		groups, view := g.site.app.directoryOf(q.session.User.Directory).groups, viewOf(q.session)
+		groups, view := q.directory.groups, viewOf(q.session)
 		f.inSiteGroups = len(g.groups) == 0 || groups.meets(view.memberships, g.groups)
 		for _, line := range required {
 			f.inRequireGroups = f.inRequireGroups && groups.meets(view.memberships, line.groups)
@@ -238,6 +261,7 @@ func (g *RequireSession) gather(f *facts, r *http.Request, q *request, required 
 			f.session, q.result = sessionNone, sessionstore.Unknown
 		}
 	}
+	f.stale = g.Fresh > 0 && q.session.Age() > time.Duration(g.Fresh)
 }
 
 // identify tells the handlers behind who is signed in.
@@ -249,20 +273,6 @@ func (g *RequireSession) identify(r *http.Request, directory *configuredDirector
 	if !g.headers.Off {
 		view.setHeaders(r.Header, g.headers, groups)
 	}
-}
-
-// askToSignIn refuses for want of a session: a browser is led to the sign-in
-// page and back, every other client is told so.
-func (g *RequireSession) askToSignIn(w http.ResponseWriter, r *http.Request, q *request) error {
-	if !isNavigation(r) {
-		return g.site.refuseGate(w, r, q, codeAuthenticationRequired)
-	}
-	q.forgetStale()
-	target := g.site.pathsOf(q).page
-	if next := q.original.RequestURI(); isLocalTarget(next) {
-		target += "?next=" + url.QueryEscape(next)
-	}
-	return redirect(w, target)
 }
 
 // refuse answers a request that must not pass.

@@ -14,24 +14,25 @@ import (
 type code string
 
 const (
-	codeAuthenticationRequired code = "authentication_required"
-	codeInvalidCredentials     code = "invalid_credentials"
-	codeInvalidJSON            code = "invalid_json"
-	codeUnsupportedMediaType   code = "unsupported_media_type"
-	codeBodyTooLarge           code = "body_too_large"
-	codeMethodNotAllowed       code = "method_not_allowed"
-	codePasswordExpired        code = "password_expired"
-	codePasswordMustChange     code = "password_must_change"
-	codeAccountRestricted      code = "account_restricted"
-	codeTooManyAttempts        code = "too_many_attempts"
-	codeHTTPSRequired          code = "https_required"
-	codeCSRFFailed             code = "csrf_failed"
-	codeOriginNotTrusted       code = "origin_not_trusted"
-	codeIPNotAllowed           code = "ip_not_allowed"
-	codeGroupRequired          code = "group_required"
-	codePathAmbiguous          code = "path_ambiguous"
-	codeDirectoryUnavailable   code = "directory_unavailable"
-	codeStoreUnavailable       code = "store_unavailable"
+	codeAuthenticationRequired   code = "authentication_required"
+	codeInvalidCredentials       code = "invalid_credentials"
+	codeInvalidJSON              code = "invalid_json"
+	codeUnsupportedMediaType     code = "unsupported_media_type"
+	codeBodyTooLarge             code = "body_too_large"
+	codeMethodNotAllowed         code = "method_not_allowed"
+	codePasswordExpired          code = "password_expired"
+	codePasswordMustChange       code = "password_must_change"
+	codeAccountRestricted        code = "account_restricted"
+	codeTooManyAttempts          code = "too_many_attempts"
+	codeHTTPSRequired            code = "https_required"
+	codeCSRFFailed               code = "csrf_failed"
+	codeOriginNotTrusted         code = "origin_not_trusted"
+	codeIPNotAllowed             code = "ip_not_allowed"
+	codeGroupRequired            code = "group_required"
+	codePathAmbiguous            code = "path_ambiguous"
+	codeReauthenticationRequired code = "reauthentication_required"
+	codeDirectoryUnavailable     code = "directory_unavailable"
+	codeStoreUnavailable         code = "store_unavailable"
 )
 
 // retryAfter, in seconds, goes with every 503.
@@ -79,6 +80,8 @@ func refusalOf(c code) refusal {
 		return refusal{http.StatusForbidden, "Group required", "Se requiere pertenecer a un grupo"}
 	case codePathAmbiguous:
 		return refusal{http.StatusForbidden, "Ambiguous path", "Ruta ambigua"}
+	case codeReauthenticationRequired:
+		return refusal{http.StatusForbidden, "Reauthentication required", "Se requiere iniciar sesión de nuevo"}
 	case codeDirectoryUnavailable:
 		return refusal{http.StatusServiceUnavailable, "Directory unavailable", "Directorio no disponible"}
 	case codeStoreUnavailable:
@@ -107,26 +110,44 @@ type (
 
 // refuseGate answers a request to a gated path.
 func (s *site) refuseGate(w http.ResponseWriter, r *http.Request, q *request, c code) error {
+	metrics.refused(c)
 	wire := refusalOf(c)
 	s.prepareRefusal(w, q, wire.status)
 	if wantsPage(r) && !isUpgrade(r) {
-		page := refusalPage(c)
+		page := s.gatePage(r, q, c)
 		if target := q.original.RequestURI(); isNavigation(r) && isLocalTarget(target) {
 			page.Next = target // whoever switches user comes back here
 		}
 		return s.writePage(w, r, q, wire.status, page)
 	}
 	body := gateRefusal{Error: wire.error, Code: c}
-	if c == codeAuthenticationRequired {
+	if c == codeAuthenticationRequired || c == codeReauthenticationRequired {
 		body.Redirect = s.pathsOf(q).page
 	}
 	return writeJSON(w, wire.status, body)
+}
+
+// gatePage chooses the page of a refusal on a gated path.
+func (s *site) gatePage(r *http.Request, q *request, c code) pages.Page {
+	if c != codeReauthenticationRequired {
+		return refusalPage(c)
+	}
+	if !s.policy.secureEnough(r, q) {
+		return refusalPage(codeHTTPSRequired) // its form would have a password cross the network readable
+	}
+	page := refusalPage(c)
+	page.Username = q.session.User.Username
+	if paths := s.pathsOf(q); paths.route(q.original) == sessionsRoute {
+		page.Next = paths.sessions // also after a POST: the list, not what was to end
+	}
+	return page
 }
 
 // refuseSignIn answers a request to one of the sign-in routes. message, unless
 // empty, replaces the code's own. What the page says beyond the code the JSON
 // has in keys of their own: the bytes of a message are fixed.
 func (s *site) refuseSignIn(w http.ResponseWriter, r *http.Request, q *request, c code, message string, page pages.Page) error {
+	metrics.refused(c)
 	wire := refusalOf(c)
 	s.prepareRefusal(w, q, wire.status)
 	if s.answersWithPage(r) {
@@ -158,6 +179,8 @@ func refusalPage(c code) pages.Page {
 		page.Kind = pages.Unavailable
 	case codeCSRFFailed, codeOriginNotTrusted, codeIPNotAllowed, codeGroupRequired, codePathAmbiguous:
 		page.Kind = pages.Forbidden
+	case codeReauthenticationRequired:
+		page.Kind = pages.Reauthenticate
 	default:
 		page.Kind = pages.Refused
 	}

@@ -266,11 +266,12 @@ func (s *server) do(method, path string, changes ...change) reply {
 
 // try is do for other goroutines than the test's. Right after a reload a new
 // connection may land on the old listener, which the kernel resets, or the old
-// server closes, before anybody read from it: that is tried again.
+// server closes, before anybody read from it: that is tried again. So is a
+// request whose session ended while it was answered.
 func (s *server) try(method, path string, changes ...change) (reply, error) {
 	for attempt := 0; ; attempt++ {
 		answer, err := s.once(method, path, changes...)
-		if attempt < 3 && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, io.EOF)) {
+		if attempt < 3 && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
 			time.Sleep(20 * time.Millisecond)
 			continue
 		}

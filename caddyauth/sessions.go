@@ -20,6 +20,10 @@ type Sessions struct {
 	// without such a limit. Default: 12h
 	AbsoluteTimeout *caddy.Duration `json:"absolute_timeout,omitempty"`
 
+	// How many sessions somebody may have at once: a further sign-in ends the
+	// oldest. 1 to 1000. Default: 100
+	PerUser int `json:"per_user,omitempty"`
+
 	// Lets browsers forget the session cookie when they are closed. The
 	// session itself lives on until its timeouts. Default: false
 	BrowserClose bool `json:"browser_close,omitempty"`
@@ -57,6 +61,9 @@ func (app *App) provisionSessions(ctx caddy.Context) error {
 		return fmt.Errorf("absolute_timeout: %s is less than 1s; write off for no limit", app.limits.Absolute)
 	}
 	var err error
+	if app.perUser, err = s.perUser(); err != nil {
+		return err
+	}
 	if app.cookies, err = s.compileCookies(app.limits); err != nil {
 		return err
 	}
@@ -79,6 +86,22 @@ func (app *App) provisionSessions(ctx caddy.Context) error {
 	}
 	app.storage = storage
 	return nil
+}
+
+const (
+	defaultPerUser = 100
+	mostPerUser    = 1000
+)
+
+// perUser fills in the default of the option and checks it.
+func (s *Sessions) perUser() (int, error) {
+	switch {
+	case s.PerUser == 0:
+		return defaultPerUser, nil
+	case s.PerUser < 1 || s.PerUser > mostPerUser:
+		return 0, fmt.Errorf("per_user: %d is not from 1 to %d", s.PerUser, mostPerUser)
+	}
+	return s.PerUser, nil
 }
 
 // compileCookies fills in the defaults of the cookies' options and checks them.

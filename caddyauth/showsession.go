@@ -35,7 +35,7 @@ func (s *site) showSession(w http.ResponseWriter, r *http.Request, q *request) e
 	if !live {
 		return s.refuseSession(w, q, codeAuthenticationRequired)
 	}
-	if s.app.overdue(q.session) {
+	if q.overdue() {
 		return s.refuseSession(w, q, codeDirectoryUnavailable)
 	}
 	viewOf(q.session).setPlaceholders(replacerOf(r))

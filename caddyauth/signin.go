@@ -2,6 +2,7 @@ package caddyauth
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -14,6 +15,7 @@ const messageLoginMethod = "Método no permitido. Se requiere POST."
 // serveRoute answers a request to one of the sign-in routes. The address rule
 // was applied before.
 func (s *site) serveRoute(w http.ResponseWriter, r *http.Request, q *request, which route) error {
+	q.answer.unwatch() // of a gate that stands before an ldap_login
 	return q.promptly(w, func() error { return s.answerRoute(w, r, q, which) })
 }
 
@@ -45,6 +47,8 @@ func (s *site) answerRoute(w http.ResponseWriter, r *http.Request, q *request, w
 			return s.refuseMethod(w, r, q, "GET, POST, OPTIONS", "")
 		}
 		return s.signOut(w, r, q)
+	case sessionsRoute:
+		return s.ownSessions(w, r, q)
 	default:
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
@@ -87,6 +91,8 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request, q *request, read c
 	if err != nil {
 		return s.refuseForStore(w, r, q, form, p, err)
 	}
+	q.place.leave()
+	s.keepNewest(ctx, q, sessions)
 	return s.welcome(w, r, q, creds.next, p)
 }
 
@@ -151,11 +157,11 @@ func (s *site) startSession(ctx context.Context, r *http.Request, q *request, se
 		}
 	}
 	token, session, err := sessions.SignIn(ctx, s.app.userOf(p.identity), clientIPText(r), s.app.limits, replaces)
+	if replaced != nil && (err == nil || errors.Is(err, sessionstore.ErrGivenUp)) {
+		s.app.audit.sessionEnd(replaced, "replaced")
+	}
 	if err != nil {
 		return err
-	}
-	if replaced != nil {
-		s.app.audit.sessionEnd(replaced, "replaced")
 	}
 	q.cookies = sentCookies{present: true, valid: true, token: token, csrf: session.CSRF}
 	q.lookedUp, q.touched, q.result, q.session = true, true, sessionstore.Live, session
@@ -169,6 +175,18 @@ func (s *site) startSession(ctx context.Context, r *http.Request, q *request, se
 	viewOf(session).setPlaceholders(replacerOf(r))
 	s.app.audit.signIn(r, q, auditSignIn{result: resultOK, user: session.User.Username, directory: session.User.Directory, session: session.ID})
 	return nil
+}
+
+// keepNewest ends the oldest sessions of whoever has too many. The sign-in is
+// stored: a failure here does not take it back.
+func (s *site) keepNewest(ctx context.Context, q *request, sessions *sessionstore.Sessions) {
+	ended, err := sessions.KeepNewest(ctx, q.session, s.app.perUser)
+	for _, session := range ended {
+		s.app.audit.sessionEnd(session, "per_user")
+	}
+	if err != nil {
+		s.app.logStoreError("ending the oldest sessions of a user", err)
+	}
 }
 
 // endSession ends one session that a request did not ask to end.

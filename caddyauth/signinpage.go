@@ -54,13 +54,13 @@ func (s *site) anonymousCSRF(q *request) string {
 }
 
 // nextOf returns a validated target, or "": a sign-in route is none, the one
-// to sign out least of all.
+// to sign out least of all, but for the list of sessions.
 func (s *site) nextOf(next string) string {
 	next = s.policy.nextTarget(next)
 	if next == "" {
 		return ""
 	}
-	if u, err := url.Parse(next); err != nil || s.paths.route(&url.URL{Path: u.Path}) != noRoute {
+	if u, err := url.Parse(next); err != nil || !s.paths.leadsOn(&url.URL{Path: u.Path}) {
 		return ""
 	}
 	return next
@@ -72,6 +72,21 @@ func (s *site) targetAfterSignIn(next string, q *request) string {
 		return target
 	}
 	return s.pathsOf(q).home
+}
+
+// askToSignIn refuses for want of a session: a browser is led to the sign-in
+// page and back, every other client is told so.
+func (s *site) askToSignIn(w http.ResponseWriter, r *http.Request, q *request) error {
+	if !isNavigation(r) {
+		return s.refuseGate(w, r, q, codeAuthenticationRequired)
+	}
+	metrics.refused(codeAuthenticationRequired)
+	q.forgetStale()
+	target := s.pathsOf(q).page
+	if next := q.original.RequestURI(); isLocalTarget(next) {
+		target += "?next=" + url.QueryEscape(next)
+	}
+	return redirect(w, target)
 }
 
 // redirect answers 303: whatever the method was, the target is fetched with

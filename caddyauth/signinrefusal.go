@@ -62,6 +62,9 @@ func (s *site) refuseForDirectory(w http.ResponseWriter, r *http.Request, q *req
 func (s *site) refuseForStore(w http.ResponseWriter, r *http.Request, q *request, form pages.Page, p proof, err error) error {
 	s.app.logStoreError("starting a session", err)
 	attempt := auditSignIn{result: resultUnavailable, reason: string(codeStoreUnavailable), directory: p.directory.Label()}
+	if errors.Is(err, context.Canceled) {
+		attempt.reason = string(ldap.ReasonCancelled)
+	}
 	if p.identity != nil {
 		attempt.user = s.app.userOf(p.identity).Username
 	}

@@ -77,7 +77,7 @@ func (s *site) warnOfLooseProxies(r *http.Request) {
 // comes from the request's own lookup.
 func (s *site) writePage(w http.ResponseWriter, r *http.Request, q *request, status int, page pages.Page) error {
 	paths := s.pathsOf(q)
-	page.SignInPath, page.LogoutPath = paths.page, paths.logout
+	page.SignInPath, page.LogoutPath, page.SessionsPath = paths.page, paths.logout, paths.sessions
 	if q.lookedUp && q.session.Session != nil && q.session.Alive() {
 		user := q.session.User
 		page.User, page.DisplayName, page.CSRFToken = user.Username, user.DisplayName, q.session.CSRF

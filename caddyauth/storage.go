@@ -2,6 +2,7 @@ package caddyauth
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/caddyauth/caddy-ldap/sessionstore"
 	"github.com/caddyauth/caddy-ldap/sessionstore/badgerstore"
-	"github.com/caddyauth/caddy-ldap/throttle"
 )
 
 // Storage is a guest module of the app (namespace ldap_auth.storage) that keeps
@@ -29,6 +29,16 @@ type Storage interface {
 	Open(logger *slog.Logger) (sessionstore.Store, error)
 }
 
+// OptionedStorage is a Storage with options that a store keeps until it is
+// closed.
+type OptionedStorage interface {
+	Storage
+
+	// OptionsID tells options apart. It is kept in memory: secrets go in as
+	// hashes.
+	OptionsID() string
+}
+
 // Badger keeps sessions in a folder of this machine.
 type Badger struct {
 	// The folder. Only this Caddy may use it, and nobody else may read it.
@@ -36,7 +46,19 @@ type Badger struct {
 	// written `\{`. Default: the folder ldap_auth in Caddy's data folder
 	Folder string `json:"folder,omitempty"`
 
+	// A file with the key that the sessions are encrypted with, as AES: 16, 24 or
+	// 32 bytes as hex or base64, or 32 bytes as they are. The file must be for
+	// this user alone. Supports placeholders in its name, as the folder does. A
+	// folder is encrypted from its beginning or not at all. Default: none, and
+	// the sessions are protected by the folder's permissions
+	EncryptionKey string `json:"encryption_key,omitempty"`
+
+	// How many bytes must be free on the folder's disk, at least 16 MiB. With
+	// less nobody signs in; sessions go on and can be ended. Default: 128 MiB
+	MinFree int64 `json:"min_free,omitempty"`
+
 	folder string
+	key    []byte
 }
 
 // CaddyModule returns the Caddy module information.
@@ -47,8 +69,13 @@ func (Badger) CaddyModule() caddy.ModuleInfo {
 	}
 }
 
-// Provision finds the folder's absolute path. It creates nothing: it also runs
-// for `caddy validate`, beside a server that has the folder open.
+// leastMinFree is less than Badger needs for itself once nothing is written to
+// it, but a tiny disk may be worth the risk.
+const leastMinFree = 16 << 20
+
+// Provision finds the folder's absolute path and reads the key. It creates
+// nothing: it also runs for `caddy validate`, beside a server that has the
+// folder open.
 func (b *Badger) Provision(caddy.Context) error {
 	folder := b.Folder
 	if folder == "" {
@@ -62,6 +89,19 @@ func (b *Badger) Provision(caddy.Context) error {
 		return fmt.Errorf("storage badger: finding the folder %q: %w", folder, err)
 	}
 	b.folder = resolveSymlinks(b.folder)
+	if b.MinFree != 0 && b.MinFree < leastMinFree {
+		return fmt.Errorf("storage badger: min_free %d is too little: it is at least %d bytes (16MiB)", b.MinFree, leastMinFree)
+	}
+	if b.EncryptionKey == "" {
+		return nil
+	}
+	name, err := replaceAll(b.EncryptionKey)
+	if err != nil {
+		return fmt.Errorf("storage badger: encryption_key: reading the file's name: %w", err)
+	}
+	if b.key, err = readEncryptionKey(name); err != nil {
+		return fmt.Errorf("storage badger: encryption_key %q: %w", name, err)
+	}
 	return nil
 }
 
@@ -81,9 +121,14 @@ func resolveSymlinks(path string) string {
 // Resource implements Storage.
 func (b *Badger) Resource() string { return "badger:" + b.folder }
 
+// OptionsID implements OptionedStorage.
+func (b *Badger) OptionsID() string {
+	return fmt.Sprintf("encryption_key %x, min_free %d", sha256.Sum256(b.key), b.MinFree)
+}
+
 // Open implements Storage.
 func (b *Badger) Open(logger *slog.Logger) (sessionstore.Store, error) {
-	store, err := badgerstore.Open(b.folder, logger)
+	store, err := badgerstore.Open(b.folder, badgerstore.Options{EncryptionKey: b.key, MinFree: b.MinFree}, logger)
 	if err != nil {
 		return nil, fmt.Errorf("storage badger: %w", err)
 	}
@@ -101,8 +146,10 @@ type storeHandle struct {
 	opening  sync.Mutex
 	ready    chan struct{} // closed once sessions is set
 	sessions atomic.Pointer[sessionstore.Sessions]
-	attempts *throttle.Throttle // set before ready is closed
-	logger   *slog.Logger       // stays valid: see handoverHandler
+	throttle throttleHandle
+	cursors  cursorSeal
+	options  string       // that the store was opened with
+	logger   *slog.Logger // stays valid: see handoverHandler
 	handler  *handoverHandler
 }
 
@@ -124,20 +171,46 @@ func (h *storeHandle) open(owner any, storage Storage, logger *slog.Logger) erro
 	h.opening.Lock()
 	defer h.opening.Unlock()
 	h.handler.handOver(owner, logger.Handler())
+	options := ""
+	if optioned, ok := storage.(OptionedStorage); ok {
+		options = optioned.OptionsID()
+	}
 	if h.sessions.Load() != nil {
+		if options != h.options {
+			logger.Warn("the options of the storage have changed, and the open one goes on with the old ones: restart to apply them", "storage", storage.Resource())
+		}
 		return nil
 	}
 	store, err := storage.Open(h.logger)
 	if err != nil {
 		return err
 	}
-	sessions := sessionstore.New(store, sessionstore.Options{}, h.logger)
-	if h.attempts, err = openThrottle(sessions, h.logger); err != nil {
+	sessions := sessionstore.New(store, sessionstore.Options{Ended: h.ended}, h.logger)
+	if err := h.throttle.open(sessions, h.logger); err != nil {
 		return errors.Join(err, sessions.Close())
 	}
+	h.options = options
 	h.sessions.Store(sessions)
 	close(h.ready)
 	return nil
+}
+
+// reasonEndedLate is the end of a session after whoever wanted it was told that
+// the store had failed: the answer was lost, not the end.
+const reasonEndedLate = "ended_late"
+
+// ended records the end of a session that no request asked about.
+func (h *storeHandle) ended(session *sessionstore.Session, result sessionstore.Result) {
+	app, ok := h.handler.newest().(*App)
+	switch {
+	case !ok:
+	case result == sessionstore.Invalid:
+		app.audit.sessionEnd(nil, "invalid_record")
+	case result == sessionstore.Unknown:
+		app.audit.sessionEnd(session, reasonEndedLate)
+	default:
+		app.audit.sessionEnd(session, "expired")
+	}
 }
 
 // Destruct implements caddy.Destructor: the last configuration is gone.
@@ -149,7 +222,7 @@ func (h *storeHandle) Destruct() error {
 		return nil
 	}
 	// The throttle first: it saves what it has counted.
-	return errors.Join(h.attempts.Close(), sessions.Close())
+	return errors.Join(h.throttle.close(), sessions.Close())
 }
 
 // readyTimeout bounds how long requests wait for the store while a
@@ -178,7 +251,7 @@ func (h *storeHandle) wait(ctx context.Context) (*sessionstore.Sessions, error) 
 
 // Interface guards
 var (
-	_ Storage           = (*Badger)(nil)
+	_ OptionedStorage   = (*Badger)(nil)
 	_ caddy.Provisioner = (*Badger)(nil)
 	_ caddy.Destructor  = (*storeHandle)(nil)
 )

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -83,6 +85,66 @@ func (r *Rate) limit(option string, otherwise Rate) (throttle.Limit, error) {
 		return throttle.Limit{}, fmt.Errorf("throttle %s: %s is not from 1s to %s", option, window, maxWindow)
 	}
 	return throttle.Limit{Failures: r.Failures, Window: window}, nil
+}
+
+// throttleHandle is the throttle of a store, for as long as that is open.
+type throttleHandle struct {
+	opened atomic.Pointer[throttle.Throttle]
+	later  sync.WaitGroup
+	stop   context.CancelFunc
+}
+
+// errThrottleNotReady: without its counters nobody can be admitted.
+var errThrottleNotReady = errors.New("the throttle's counters cannot be read yet")
+
+// throttleRetry is how often a throttle is tried to be opened again.
+const throttleRetry = time.Second
+
+// open opens the throttle. A store that waits for space on its disk opens
+// later: until then nobody signs in, and sign-outs are possible all the same.
+func (h *throttleHandle) open(sessions *sessionstore.Sessions, logger *slog.Logger) error {
+	opened, err := openThrottle(sessions, logger)
+	if err == nil {
+		h.opened.Store(opened)
+		return nil
+	}
+	if !errors.Is(err, sessionstore.ErrNoSpace) {
+		return err
+	}
+	var ctx context.Context
+	ctx, h.stop = context.WithCancel(context.Background())
+	h.later.Go(func() {
+		ticker := time.NewTicker(throttleRetry)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			opened, err := openThrottle(sessions, logger)
+			switch {
+			case err == nil:
+				h.opened.Store(opened)
+				return
+			case !errors.Is(err, sessionstore.ErrNoSpace):
+				logger.Error("opening the throttle failed: nobody can sign in until that works", "error", err)
+			}
+		}
+	})
+	return nil
+}
+
+// close saves what the throttle has counted.
+func (h *throttleHandle) close() error {
+	if h.stop != nil {
+		h.stop()
+		h.later.Wait()
+	}
+	if opened := h.opened.Load(); opened != nil {
+		return opened.Close()
+	}
+	return nil
 }
 
 // openThrottle makes the throttle that goes with a store: its counters outlive

@@ -2,6 +2,7 @@ package caddyauth
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -23,30 +24,44 @@ func viewOf(session sessionstore.Handle) *userView {
 }
 
 func newUserView(session *sessionstore.Session) any {
-	user := session.User
-	view := &userView{
-		memberships: indexGroups(user.Groups),
-		id:          user.Username,
-		username:    headerText(user.Username),
-		name:        headerText(user.DisplayName),
-		email:       headerText(user.Email),
+	user := &session.User
+	return &userView{
+		memberships:  indexGroups(user.Groups),
+		id:           user.Username,
+		username:     headerText(user.Username),
+		name:         headerText(user.DisplayName),
+		email:        headerText(user.Email),
+		placeholders: func(key string) (any, bool) { return placeholder(user, key) },
 	}
-	values := map[string]any{
-		"http.auth.user.uid":        user.ID,
-		"http.auth.user.dn":         user.DN,
-		"http.auth.user.name":       user.DisplayName,
-		"http.auth.user.first_name": user.FirstName,
-		"http.auth.user.last_name":  user.LastName,
-		"http.auth.user.email":      user.Email,
-		"http.auth.user.upn":        user.UPN,
-		"http.auth.user.title":      user.Title,
-		"http.auth.user.manager":    user.Manager,
+}
+
+// placeholder is the value of one of the user's placeholders beside the id.
+func placeholder(user *sessionstore.User, key string) (any, bool) {
+	name, ok := strings.CutPrefix(key, "http.auth.user.")
+	if !ok {
+		return nil, false
 	}
-	view.placeholders = func(key string) (any, bool) {
-		value, ok := values[key]
-		return value, ok
+	switch name {
+	case "uid":
+		return user.ID, true
+	case "dn":
+		return user.DN, true
+	case "name":
+		return user.DisplayName, true
+	case "first_name":
+		return user.FirstName, true
+	case "last_name":
+		return user.LastName, true
+	case "email":
+		return user.Email, true
+	case "upn":
+		return user.UPN, true
+	case "title":
+		return user.Title, true
+	case "manager":
+		return user.Manager, true
 	}
-	return view
+	return nil, false
 }
 
 // setPlaceholders makes the user known to access logs, FastCGI and other

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"math"
 	"net/http/httptest"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -116,7 +117,7 @@ func TestWhoGetsTheWarningPage(t *testing.T) {
 			if ok {
 				want = pages.Page{Kind: pages.PasswordWarning, Next: "/docs", PasswordURL: "https://password.test/", GraceSignIns: row.warning.GraceSignIns}
 			}
-			if page != want {
+			if !reflect.DeepEqual(page, want) {
 				t.Errorf("got %+v, want %+v", page, want)
 			}
 		})

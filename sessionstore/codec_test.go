@@ -1,11 +1,12 @@
 package sessionstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,11 +49,28 @@ func TestSessionRecordRoundTrip(t *testing.T) {
 		"as it is":                func(*Session) {},
 		"no absolute limit":       func(s *Session) { s.Limits.Absolute = 0 },
 		"the longest limits":      func(s *Session) { s.Limits = Limits{1<<63 - 1, 1<<63 - 1} },
+		"the longest in seconds":  func(s *Session) { s.Limits.Idle = (1<<63 - 1) / time.Second * time.Second },
+		"limits of nanoseconds":   func(s *Session) { s.Limits = Limits{1, time.Second + 1} },
 		"no groups":               func(s *Session) { s.User.Groups = nil },
 		"password set never":      func(s *Session) { s.User.PasswordSet = "" },
 		"bytes that are no UTF-8": func(s *Session) { s.User.Title = "\x00\xff\xfe" },
 		"groups that share nothing": func(s *Session) {
 			s.User.Groups = []Group{{ID: "a"}, {ID: ""}, {ID: "b"}, {ID: "bb"}, {ID: "b"}, {ID: "b"}}
+		},
+		"group ids of every form": func(s *Session) {
+			s.User.Groups = []Group{
+				{ID: s.User.ID}, {ID: s.User.ID}, {ID: "0c4ee0d2-6d19-4f36-9f3c-9a2f7b9d2c12", Name: "n"}, {ID: strings.ToUpper(s.User.ID)},
+				{ID: "0"}, {ID: "00"}, {ID: "007"}, {ID: "70"}, {ID: strings.Repeat("9", maxShortDigits)}, {ID: strings.Repeat("9", maxShortDigits+1)},
+				{ID: "S-1-5-100"}, {ID: "S-1-5-101", DN: "d"}, {ID: "S-1-5-0"}, {ID: "S-1-5-"}, {ID: "S-1-5-01"}, {ID: "-1"}, {ID: "+1"},
+				{ID: "abcdefgh"}, {ID: "abcdefg7"}, {ID: "abcdefg8"}, {ID: "abcdefg\n"}, {ID: "abcdefgh\n", Name: "last"},
+			}
+		},
+		"other ids": func(s *Session) { s.ID, s.User.ID, s.User.PasswordSet = "ABCDEFGH", "007", "never" },
+		"more than usual": func(s *Session) {
+			for i := range s.User.Groups {
+				s.User.Groups[i].Name = fmt.Sprint("group ", i, strings.Repeat("x", i))
+				s.User.Groups[i].DN = "CN=" + s.User.Groups[i].Name + ",OU=Groups,DC=corp,DC=example,DC=com"
+			}
 		},
 		"the earliest time": func(s *Session) { s.Created = time.Unix(0, 0).UTC() },
 		"the latest time":   func(s *Session) { s.Created = time.Unix(maxSeconds, 999999999).UTC() },
@@ -76,8 +94,8 @@ func TestSessionRecordRoundTrip(t *testing.T) {
 }
 
 func TestSessionRecordSize(t *testing.T) {
-	if n := len(mustAppend(t, Key{}, exampleSession())); n > 600 {
-		t.Errorf("a session with 20 groups takes %d bytes, want at most 600", n)
+	if n := len(mustAppend(t, Key{}, exampleSession())); n > 400 {
+		t.Errorf("a session with 20 groups takes %d bytes, want at most 400", n)
 	}
 }
 
@@ -109,36 +127,68 @@ func TestEveryDamageIsNoticed(t *testing.T) {
 }
 
 // seal makes the checksum of b right, as somebody who writes records can.
-func seal(b []byte) []byte {
-	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+func seal(b []byte, subject ...byte) []byte {
+	return binary.BigEndian.AppendUint32(b, recordChecksum(b, subject))
+}
+
+// sealed is a record of today with those fields.
+func sealed(format byte, subject []byte, fields ...byte) []byte {
+	return seal(pack([]byte{format}, fields), subject...)
+}
+
+// fields are those of a record of today, without its groups if it has none.
+func fields(t testing.TB, record []byte) []byte {
+	t.Helper()
+	b, ok := unpack(nil, record[1:len(record)-checksum], MaxRecord)
+	if !ok {
+		t.Fatal("the record cannot be unpacked")
+	}
+	return b
 }
 
 func TestRecordsThatLieAreInvalid(t *testing.T) {
 	var key Key
-	head := append([]byte{sessionFormat}, key[:]...)
 	good := mustAppend(t, key, exampleSession())
 	body := good[:len(good)-checksum]
+	all := fields(t, good)
 	huge := binary.AppendUvarint(nil, 1<<63)
-	many := exampleSession()
-	many.User.Groups = nil
-	none := mustAppend(t, key, many)
-	upToGroups := none[:len(none)-checksum-1]
+	bare := exampleSession()
+	bare.User.Groups = nil
+	none := fields(t, mustAppend(t, key, bare))
+	none = none[:len(none)-2] // how many groups, how many with names
+	with := func(format byte, fields ...byte) []byte { return sealed(format, key[:], fields...) }
+	grouped := func(more ...byte) []byte { return with(sessionFormat, slices.Concat(none, more)...) }
+	if _, err := DecodeSession(grouped(1, 0, 1<<2, 'g', 1, 0, 1, 'n', 0), key); err != nil {
+		t.Fatalf("a record that does not lie: %v", err)
+	}
 	for name, b := range map[string][]byte{
-		"nothing":                 nil,
-		"only a format":           seal([]byte{sessionFormat}),
-		"no fields":               seal(head),
-		"format 0":                seal(append([]byte{0}, body[1:]...)),
-		"format 3":                seal(append([]byte{3}, body[1:]...)),
-		"format 2 called 1":       seal(append([]byte{1}, body[1:]...)),
-		"a huge length":           seal(append(append([]byte(nil), head...), huge...)),
-		"a length without end":    seal(append(append([]byte(nil), head...), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)),
-		"something at the end":    seal(append(append([]byte(nil), body...), 0)),
-		"cut in a field":          seal(append([]byte(nil), body[:60]...)),
-		"a user record":           func() []byte { b, _ := AppendUserRecord(nil, &UserRecord{Directory: "d", ID: "i"}); return b }(),
-		"too many groups":         seal(binary.AppendUvarint(append([]byte(nil), upToGroups...), maxGroups+1)),
-		"groups that do not fit":  seal(binary.AppendUvarint(append([]byte(nil), upToGroups...), maxGroups)),
-		"sharing what is not yet": seal(append(append([]byte(nil), upToGroups...), 1, 1, 0, 0, 0)),
-		"longer than any record":  seal(make([]byte, MaxRecord)),
+		"nothing":                    nil,
+		"only a format":              seal([]byte{sessionFormat}, key[:]...),
+		"format 0":                   with(0, all...),
+		"format 4":                   with(4, all...),
+		"format 3 called 2":          with(2, all...),
+		"format 3 called 1":          with(1, all...),
+		"not packed":                 seal(append([]byte{sessionFormat}, all...), key[:]...),
+		"without the key":            seal(body),
+		"a huge length":              with(sessionFormat, huge...),
+		"a length without end":       with(sessionFormat, bytes.Repeat([]byte{0xff}, 11)...),
+		"something at the end":       with(sessionFormat, append(slices.Clone(all), 0)...),
+		"something after the packed": seal(append(slices.Clone(body), 1), key[:]...),
+		"cut in a field":             with(sessionFormat, all[:60]...),
+		"no groups":                  with(sessionFormat, none...),
+		"a user record":              func() []byte { b, _ := AppendUserRecord(nil, &UserRecord{Directory: "d", ID: "i"}); return b }(),
+		"too many groups":            grouped(binary.AppendUvarint(nil, maxGroups+1)...),
+		"groups that do not fit":     grouped(binary.AppendUvarint(nil, maxGroups)...),
+		"sharing what is not yet":    grouped(1, 1, 0, 0),
+		"a UUID of 15 bytes":         grouped(append([]byte{1, 0, 2}, make([]byte, 15)...)...),
+		"a UUID with a length":       grouped(append([]byte{1, 0, 1<<2 | 2}, make([]byte, 17)...)...),
+		"too long in base32":         grouped(append([]byte{1, 0}, binary.AppendUvarint(nil, (maxField/8*5+1)<<2|3)...)...),
+		"names of no group":          grouped(0, 1, 0, 0, 0),
+		"names of a group behind":    grouped(1, 0, 1<<2, 'g', 1, 1, 1, 'n', 0),
+		"names far behind":           grouped(append([]byte{1, 0, 1 << 2, 'g', 1}, append(huge, 0, 0)...)...),
+		"names cut short":            grouped(1, 0, 1<<2, 'g', 1),
+		"longer than any record":     seal(make([]byte, MaxRecord)),
+		"longer when unpacked":       seal(append(appendPlain([]byte{sessionFormat}, []byte("x")), bytes.Repeat([]byte{0xff, 0xff, 0x07, 1}, 100)...), key[:]...),
 	} {
 		if s, err := DecodeSession(b, key); s != nil || !errors.Is(err, ErrInvalidRecord) {
 			t.Errorf("%s: got %v, %v, want ErrInvalidRecord", name, s, err)
@@ -151,17 +201,26 @@ func TestSharedGroupIDsDoNotAddUp(t *testing.T) {
 	var key Key
 	s := exampleSession()
 	s.User.Groups = nil
-	none := mustAppend(t, key, s)
-	b := append([]byte(nil), none[:len(none)-checksum-1]...)
-	b = binary.AppendUvarint(b, maxGroups)
-	b = append(b, 0)
-	b = binary.AppendUvarint(b, maxField)
-	b = append(b, make([]byte, maxField)...)
-	b = append(b, 0, 0)
+	none := fields(t, mustAppend(t, key, s))
+	long := bytes.Repeat([]byte("x"), maxField)
+	b := binary.AppendUvarint(none[:len(none)-2:len(none)-2], maxGroups)
+	b = append(binary.AppendUvarint(append(b, 0), maxField<<shortKinds), long...)
+	for range maxGroups - 1 {
+		b = append(binary.AppendUvarint(b, maxField), 0)
+	}
+	if _, err := DecodeSession(sealed(sessionFormat, key[:], append(b, 0)...), key); !errors.Is(err, ErrInvalidRecord) || !strings.Contains(err.Error(), "group ids") {
+		t.Errorf("got %v, want ErrInvalidRecord", err)
+	}
+
+	// As it was written before.
+	old := fixture(t, format1, 1)
+	old = old[:bytes.Index(old, []byte("S-1-5-21"))-3]
+	b = append(binary.AppendUvarint(slices.Clone(old), maxGroups), 0)
+	b = append(append(binary.AppendUvarint(b, maxField), long...), 0, 0)
 	for range maxGroups - 1 {
 		b = append(binary.AppendUvarint(b, maxField), 0, 0, 0)
 	}
-	if _, err := DecodeSession(seal(b), key); !errors.Is(err, ErrInvalidRecord) {
+	if _, err := DecodeSession(seal(b), format1Key()); !errors.Is(err, ErrInvalidRecord) || !strings.Contains(err.Error(), "group ids") {
 		t.Errorf("got %v, want ErrInvalidRecord", err)
 	}
 }
@@ -245,13 +304,23 @@ func TestSignInsThatCross(t *testing.T) {
 func FuzzDecodeSession(f *testing.F) {
 	key := NewToken().Key()
 	good := mustAppend(f, key, exampleSession())
-	f.Add(good[1+len(key):len(good)-checksum], true)
-	f.Add(good, false)
-	f.Add([]byte{}, true)
-	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
-		if sealed { // past the outer checks, into the fields, of either format
-			format := byte(oldestSessionFormat + len(b)%2)
-			b = seal(append(append([]byte{format}, key[:]...), b...))
+	// Past the outer checks, into the packed fields; past the packing; and into
+	// the fields of older formats.
+	const asItIs, packed, inner, format1, format2, ways = 0, 1, 2, 3, 4, 5
+	f.Add(good, byte(asItIs))
+	f.Add(good[1:len(good)-checksum], byte(packed))
+	f.Add(fields(f, good), byte(inner))
+	f.Add([]byte{}, byte(inner))
+	f.Add([]byte{}, byte(format1))
+	f.Add([]byte{}, byte(format2))
+	f.Fuzz(func(t *testing.T, b []byte, way byte) {
+		switch way % ways {
+		case packed:
+			b = seal(append([]byte{sessionFormat}, b...), key[:]...)
+		case inner:
+			b = sealed(sessionFormat, key[:], b...)
+		case format1, format2:
+			b = seal(slices.Concat([]byte{way%ways - format1 + 1}, key[:], b))
 		}
 		s, err := DecodeSession(b, key)
 		if err != nil {
@@ -272,15 +341,21 @@ func FuzzDecodeSession(f *testing.F) {
 
 func FuzzDecodeUserRecord(f *testing.F) {
 	r := UserRecord{}.SignedIn(exampleSession())
+	subject := userSubject(r.Directory, r.ID)
 	good, err := AppendUserRecord(nil, &r)
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(good[1:len(good)-checksum], true)
-	f.Add(good, false)
-	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
-		if sealed {
-			b = seal(append([]byte{userFormat}, b...))
+	const asItIs, inner, format1, ways = 0, 1, 2, 3
+	f.Add(good, byte(asItIs))
+	f.Add(fields(f, good), byte(inner))
+	f.Add([]byte{}, byte(format1))
+	f.Fuzz(func(t *testing.T, b []byte, way byte) {
+		switch way % ways {
+		case inner:
+			b = sealed(userFormat, subject, b...)
+		case format1:
+			b = seal(append([]byte{1}, b...))
 		}
 		got, err := DecodeUserRecord(b, r.Directory, r.ID)
 		if err != nil {

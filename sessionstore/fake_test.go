@@ -3,7 +3,9 @@ package sessionstore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"maps"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,10 +21,11 @@ type fakeStore struct {
 	counters map[[16]byte]Counter
 	secrets  map[string][]byte
 	invalid  map[Key]bool
+	mark     time.Time
 	closed   bool
 	touches  [][]Touch
 
-	gets, deletes, updates atomic.Int32
+	gets, updates atomic.Int32
 
 	// fail is returned by every call of that name, "" for all.
 	failing map[string]error
@@ -53,6 +56,7 @@ func (f *fakeStore) reopened() *fakeStore {
 	next := newFakeStore()
 	next.records, next.users = f.records, f.users
 	next.counters, next.secrets = f.counters, f.secrets
+	next.invalid, next.mark = f.invalid, f.mark
 	return next
 }
 
@@ -164,7 +168,6 @@ func (f *fakeStore) Touch(ctx context.Context, touches []Touch) error {
 }
 
 func (f *fakeStore) Delete(ctx context.Context, key Key) (bool, error) {
-	f.deletes.Add(1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.check(ctx, "Delete"); err != nil {
@@ -176,6 +179,19 @@ func (f *fakeStore) Delete(ctx context.Context, key Key) (bool, error) {
 	return ok, nil
 }
 
+func (f *fakeStore) Drop(ctx context.Context, keys []Key) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.check(ctx, "Drop"); err != nil {
+		return err
+	}
+	for _, key := range keys {
+		delete(f.records, key)
+		delete(f.invalid, key)
+	}
+	return nil
+}
+
 func (f *fakeStore) User(ctx context.Context, directory, id string) (UserRecord, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -184,6 +200,21 @@ func (f *fakeStore) User(ctx context.Context, directory, id string) (UserRecord,
 	}
 	r, ok := f.users[[2]string{directory, id}]
 	return r, ok, nil
+}
+
+func (f *fakeStore) Mark(ctx context.Context, at time.Time) (time.Time, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.check(ctx, "Mark"); err != nil {
+		return time.Time{}, err
+	}
+	if !at.IsZero() && (at.Unix() < 0 || at.Unix() >= math.MaxInt64/int64(time.Second)) {
+		return time.Time{}, errors.New("storing the latest time: out of range")
+	}
+	if at.After(f.mark) {
+		f.mark = at.Round(0).UTC()
+	}
+	return f.mark, nil
 }
 
 func (f *fakeStore) SaveCounters(ctx context.Context, counters []Counter) error {
@@ -268,26 +299,26 @@ func (f *fakeStore) has(key Key) bool {
 	return f.records[key] != nil
 }
 
-// clock is one that tests move.
-type clock struct{ at atomic.Int64 }
+// testClock is one that tests move.
+type testClock struct{ at atomic.Int64 }
 
-func (c *clock) now() time.Time { return time.Unix(0, c.at.Load()) }
+func (c *testClock) now() time.Time { return time.Unix(0, c.at.Load()) }
 
-func (c *clock) pass(d time.Duration) { c.at.Add(int64(d)) }
+func (c *testClock) pass(d time.Duration) { c.at.Add(int64(d)) }
 
 // world is a Sessions with a store and a clock of the test's.
 type world struct {
 	*Sessions
 	t     *testing.T
 	store *fakeStore
-	clock *clock
+	clock *testClock
 }
 
 // hour is an idle timeout of 1 h and no other: its renewal step is a minute.
 var hour = Limits{Idle: time.Hour}
 
 func newWorld(t *testing.T, options Options) *world {
-	w := &world{t: t, store: newFakeStore(), clock: &clock{}}
+	w := &world{t: t, store: newFakeStore(), clock: &testClock{}}
 	w.clock.at.Store(time.Date(2025, 11, 21, 12, 0, 0, 0, time.UTC).UnixNano())
 	options.Now = w.clock.now
 	w.Sessions = New(w.store, options, nil)

@@ -44,12 +44,20 @@ func (h Handle) Left() (idle, absolute time.Duration) {
 		return 0, 0
 	}
 	e, now := h.current(), h.sessions.nanos()
-	idle = max(h.limits.Idle-time.Duration(now-e.seen.Load()), 1)
+	idle = max(h.limits.Idle-time.Duration(max(now-e.seen.Load(), 0)), 1)
 	if h.limits.Absolute > 0 {
-		absolute = max(h.limits.Absolute-time.Duration(now-e.created), 1)
+		absolute = max(h.limits.Absolute-time.Duration(max(now-e.created, 0)), 1)
 		idle = min(idle, absolute)
 	}
 	return idle, absolute
+}
+
+// Age returns how long ago the user signed in.
+func (h Handle) Age() time.Duration {
+	if h.entry == nil {
+		return 0
+	}
+	return time.Duration(h.sessions.nanos() - h.entry.created)
 }
 
 // Seen returns when the session was last used, in UTC.

@@ -37,6 +37,53 @@ func (sh *shard) doom(key Key) {
 	}
 }
 
+// reserve registers a flight that is no read: that of a session which is being
+// created or dropped. Loads of key wait for it, and an end of the session that
+// finds nothing in memory dooms it. The caller holds the shard's lock; there is
+// no flight of key.
+func (sh *shard) reserve(key Key) *flight {
+	f := &flight{done: make(chan struct{}), cancel: func() {}, waiters: 1}
+	sh.flights[key] = f
+	return f
+}
+
+// release ends a reserved flight. Who has waited for it asks the store.
+func (s *Sessions) release(key Key, f *flight) {
+	sh := s.memory.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if f.doomed = true; sh.flights[key] == f {
+		delete(sh.flights, key)
+	}
+	close(f.done)
+}
+
+// begin is called before a session is stored: from then on others can find and
+// end it, and that must not be lost because it is not in memory yet.
+func (s *Sessions) begin(key Key) (f *flight, position uint64) {
+	sh := s.memory.shard(key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	return sh.reserve(key), s.ended.count()
+}
+
+// begun puts a session that was stored into memory, unless it may have ended
+// meanwhile: then its handles look at what has ended since position, as those
+// of evicted sessions do, and the next Lookup asks the store.
+func (s *Sessions) begun(f *flight, e *entry, position uint64) {
+	sh := s.memory.shard(e.key)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	defer close(f.done)
+	if f.doomed {
+		e.evictedAt.Store(1 + position)
+		return
+	}
+	delete(sh.flights, e.key)
+	f.entry = e
+	s.memory.insertLocked(sh, e)
+}
+
 // load asks the store for the session of key and returns its entry, which is
 // then in memory; nil if there is none. An entry that was there already gets
 // the later of the two last-seen times. Of an invalid record one caller learns
@@ -108,13 +155,26 @@ func (s *Sessions) leave(key Key, f *flight) {
 func (s *Sessions) fly(ctx context.Context, key Key, f *flight) {
 	defer f.cancel()
 	defer close(f.done)
-	session, lastSeen, ok, err := s.store.Get(ctx, key)
+	var session *Session
+	var lastSeen time.Time
+	var ok bool
+	err := s.startClock(ctx)
+	if err == nil {
+		session, lastSeen, ok, err = s.store.Get(ctx, key)
+	}
 	if errors.Is(err, ErrInvalidRecord) {
 		// Refused for good: else the same record would be reported again
 		// with every request. A failure means just that.
-		s.deleteQuietly(ctx, key)
+		s.drop(ctx, key)
 	}
+	if s.land(key, f, session, lastSeen, ok, err) {
+		s.endAnswers(key, notThere)
+	}
+}
 
+// land puts what a flight has found into memory. gone means that there is no
+// such session any more.
+func (s *Sessions) land(key Key, f *flight, session *Session, lastSeen time.Time, ok bool, err error) (gone bool) {
 	sh := s.memory.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
@@ -122,7 +182,7 @@ func (s *Sessions) fly(ctx context.Context, key Key, f *flight) {
 		delete(sh.flights, key)
 	}
 	if f.doomed {
-		return
+		return false
 	}
 	e := sh.entries[key]
 	switch {
@@ -133,17 +193,20 @@ func (s *Sessions) fly(ctx context.Context, key Key, f *flight) {
 			s.memory.removeLocked(sh, e)
 		}
 		f.err = err
-		return
+		return true
 	case err != nil:
 		f.err = err
-		return
+		return false
 	}
 
-	seen := max(lastSeen.UnixNano(), session.Created.UnixNano())
+	seen, plausible := s.plausible(session.Created, lastSeen)
 	switch {
 	case e == nil:
 		// What an eviction left behind may not have reached the store yet.
 		e = newEntry(key, session, max(seen, s.lastSeen.get(key)))
+		if !plausible {
+			e.refuse(s.nanos())
+		}
 		// When the cookie was last re-sent, nobody knows any more: the next
 		// answer does it, or a session that is evicted often enough would
 		// never renew its cookie.
@@ -152,21 +215,42 @@ func (s *Sessions) fly(ctx context.Context, key Key, f *flight) {
 	case e.dead.Load():
 		// Past its limits, and the store failed to delete it.
 		e = nil
-	default:
+	case plausible:
 		atLeast(&e.seen, seen)
 		atLeast(&e.saved, seen)
 	}
 	f.entry = e
+	return false
 }
 
-// deleteQuietly deletes a session that is refused anyway. The request's own
+// plausible returns when a stored session was last seen, by this clock. A time
+// that lies ahead was written by a clock that was: further ahead than clocks may
+// differ it would let the session live for that much longer. It is false then,
+// and the session is past its limits.
+func (s *Sessions) plausible(created, lastSeen time.Time) (seen int64, ok bool) {
+	now := s.nanos()
+	latest := max(created.UnixNano(), lastSeen.UnixNano())
+	if latest-now > int64(clockTolerance) {
+		return 0, false
+	}
+	return min(latest, now), true
+}
+
+// refuse puts an entry that is not in memory yet past a limit, whatever limits
+// the session has.
+func (e *entry) refuse(now int64) {
+	e.limits = Limits{Idle: 1, Absolute: 1}
+	e.created = now - 1
+}
+
+// drop has the store drop a session that is refused anyway. The request's own
 // end does not stop it, and its failure changes nothing for the request.
-func (s *Sessions) deleteQuietly(ctx context.Context, key Key) bool {
+func (s *Sessions) drop(ctx context.Context, keys ...Key) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
-	_, err := s.store.Delete(ctx, key)
+	err := s.store.Drop(ctx, keys)
 	if err != nil {
-		s.logger.Debug("deleting a refused session failed", "error", err)
+		s.logger.Debug("dropping a refused session failed", "error", err)
 	}
 	return err == nil
 }

@@ -68,7 +68,7 @@ func (s *Sessions) lookupStored(ctx context.Context, key Key, limits Limits, tou
 			case why == isDead:
 				return Handle{}, Unknown, nil
 			case why == pastAbsolute, reads == 2:
-				return s.expire(ctx, h)
+				return s.expire(ctx, h, why == pastIdle)
 			}
 		}
 		var err error
@@ -116,7 +116,7 @@ func (e *entry) condition(limits Limits, now int64) condition {
 	switch {
 	case e.dead.Load():
 		return isDead
-	case limits.Absolute > 0 && now-e.created >= int64(limits.Absolute):
+	case e.pastAbsolute(limits, now):
 		return pastAbsolute
 	case now-e.seen.Load() >= int64(limits.Idle):
 		return pastIdle
@@ -124,15 +124,24 @@ func (e *entry) condition(limits Limits, now int64) condition {
 	return lives
 }
 
+func (e *entry) pastAbsolute(limits Limits, now int64) bool {
+	return limits.Absolute > 0 && now-e.created >= int64(limits.Absolute)
+}
+
 // expire ends a session that is past a limit. One caller is told so; for the
-// others it is gone. If the store fails to delete it, its entry stays in
-// memory, dead, so that it is not found expired again with every request.
-func (s *Sessions) expire(ctx context.Context, h Handle) (Handle, Result, error) {
+// others it is gone. If the store fails to drop it, its entry stays in memory,
+// dead, so that it is not found expired again with every request.
+func (s *Sessions) expire(ctx context.Context, h Handle, idle bool) (Handle, Result, error) {
 	if !h.entry.dead.CompareAndSwap(false, true) {
 		return Handle{}, Unknown, nil
 	}
-	if s.deleteQuietly(ctx, h.entry.key) {
-		s.kill(h.entry.key)
+	if s.drop(ctx, h.entry.key) {
+		s.forgetEnded(h.entry.key)
 	}
+	how := forGood
+	if idle {
+		how = byIdleLimit
+	}
+	s.endAnswers(h.entry.key, how)
 	return h, Expired, nil
 }

@@ -191,7 +191,7 @@ func TestExpiredWhileTheStoreFails(t *testing.T) {
 	w := newWorld(t, Options{})
 	token, _ := w.signIn(hour)
 	w.clock.pass(time.Hour)
-	w.store.fail("Delete", errors.New("disk on fire"))
+	w.store.fail("Drop", errors.New("disk on fire"))
 	w.want(Expired, token, hour, true)
 	w.want(Unknown, token, Limits{Idle: 1000 * time.Hour}, true)
 	w.want(Unknown, token, hour, true)

@@ -42,7 +42,7 @@ func (s *Sessions) Regroup(ctx context.Context, h Handle, groups []Group, passwo
 		return Handle{}, false, fmt.Errorf("storing other groups: %w", err)
 	}
 	if !ok {
-		s.kill(key)
+		s.tellLate(s.kill(key))
 		return Handle{}, false, nil
 	}
 	e := s.memory.replace(key, &session)

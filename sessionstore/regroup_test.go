@@ -178,7 +178,7 @@ func TestRegroupOfADeadEntry(t *testing.T) {
 	w := newWorld(t, Options{})
 	token, h := w.signIn(hour)
 	w.clock.pass(time.Hour)
-	w.store.fail("Delete", errors.New("disk on fire"))
+	w.store.fail("Drop", errors.New("disk on fire"))
 	w.want(Expired, token, hour, true)
 	if _, ok, err := w.Regroup(t.Context(), h, groups("a"), ""); ok || err != nil || w.store.updates.Load() != 0 {
 		t.Errorf("ok %v, error %v, %d updates", ok, err, w.store.updates.Load())
@@ -421,7 +421,7 @@ func TestRegroupCrossesAnExpiry(t *testing.T) {
 	token, h := w.signIn(hour)
 	w.store.afterUpdate = func(Key) error {
 		w.clock.pass(time.Hour)
-		w.store.fail("Delete", errors.New("disk on fire"))
+		w.store.fail("Drop", errors.New("disk on fire"))
 		w.want(Expired, token, hour, true)
 		return nil
 	}

@@ -20,7 +20,8 @@ import (
 // idle timer by at most one step, and by the requests of the last 250 ms.
 type Sessions struct {
 	store  Store
-	now    func() time.Time
+	clock  *clock
+	tell   func(*Session, Result)
 	logger *slog.Logger
 
 	memory   *memory
@@ -30,15 +31,22 @@ type Sessions struct {
 	// left the memory; replaced those that a sign-in replaced.
 	ended, replaced recent
 
-	// changes keeps two changes of one session apart.
-	changes turns
+	// watches are the open answers, by key.
+	watches []watchList
+
+	// doubts are the sessions that may have ended.
+	doubts doubts
+
+	// changes keeps two changes of one session apart, users two trims of one
+	// user's sessions.
+	changes, users turns
 
 	// ctx ends at Close, and with it the loads and the flusher.
 	ctx        context.Context
 	cancel     context.CancelFunc
 	flights    sync.WaitGroup
-	flusher    sync.WaitGroup
-	flushFails bool // the flusher's own
+	keepers    sync.WaitGroup // the flusher, the looks at limits, the sweep
+	flushFails bool           // the flusher's own
 
 	closed   atomic.Bool
 	close    sync.Once
@@ -53,8 +61,17 @@ type Options struct {
 	// MaxBytes bounds their size in memory, about. Default: 256 MiB
 	MaxBytes int64
 
-	// Now is the clock. Default: time.Now
-	Now func() time.Time
+	// Now is the wall clock, and Elapsed how much time has really passed since
+	// some moment: what the wall clock is set to meanwhile does not change it.
+	// Default: time.Now, and what it says of that; with a Now, its own differences
+	Now     func() time.Time
+	Elapsed func() time.Duration
+
+	// Ended is told of each session that was found past a limit (Expired), or
+	// unreadable (Invalid, without the session), when no caller of Lookup was;
+	// and of each that was to end, with an error, and has ended after all (Unknown).
+	// It must not call the sessions. Default: nobody
+	Ended func(*Session, Result)
 }
 
 const (
@@ -71,41 +88,61 @@ func New(store Store, options Options, logger *slog.Logger) *Sessions {
 	if options.MaxBytes <= 0 {
 		options.MaxBytes = 256 << 20
 	}
-	if options.Now == nil {
-		options.Now = time.Now
+	if options.Ended == nil {
+		options.Ended = func(*Session, Result) {}
 	}
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Sessions{
 		store:  store,
-		now:    options.Now,
+		clock:  newClock(options.Now, options.Elapsed),
+		tell:   options.Ended,
 		logger: logger,
 		// Room for all that are in memory and as many that have left it.
 		lastSeen: newLastSeen(2 * options.MaxEntries),
 	}
 	s.memory = newMemory(options.MaxEntries, options.MaxBytes, s.save)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.flusher.Go(func() { s.flushLoop(s.ctx) })
+	s.watches = newWatchLists(len(s.memory.shards))
+	s.keepers.Go(func() { s.flushLoop(s.ctx) })
+	questions := make(chan map[Key]Handle)
+	s.keepers.Go(func() { s.watchLoop(s.ctx, questions) })
+	s.keepers.Go(func() { s.askLoop(s.ctx, questions) })
+	s.keepers.Go(func() { s.sweepLoop(s.ctx) })
 	return s
 }
 
-func (s *Sessions) nanos() int64 { return s.now().UnixNano() }
+func (s *Sessions) nanos() int64 { return s.clock.nanos() }
+
+// tellEnded reports what a Lookup of our own found out.
+func (s *Sessions) tellEnded(session *Session, result Result) {
+	if result == Expired || result == Invalid {
+		s.tell(session, result)
+	}
+}
 
 // SignIn stores a new session of user and returns its token. The session that
 // the same browser had before (replaces, nil: none) ends in the same step.
 // After an error there is no new session that anybody could use; whether the
-// old one ended is then not known, and the next request with it finds out.
+// old one ended is then not known, and the next request with it finds out. It
+// has ended if the error is ErrGivenUp.
 func (s *Sessions) SignIn(ctx context.Context, user User, clientIP string, limits Limits, replaces *Token) (Token, Handle, error) {
 	if s.closed.Load() {
 		return Token{}, Handle{}, fmt.Errorf("signing in: %w", ErrClosed)
+	}
+	if err := ctx.Err(); err != nil {
+		return Token{}, Handle{}, fmt.Errorf("signing in: %w", err)
+	}
+	if err := s.startClock(ctx); err != nil {
+		return Token{}, Handle{}, fmt.Errorf("signing in: %w", err)
 	}
 	user.Groups = slices.Clone(user.Groups) // the caller's may change
 	session := &Session{
 		ID:       newSessionID(),
 		User:     user,
 		CSRF:     NewCSRF(),
-		Created:  s.now().Round(0).UTC(),
+		Created:  time.Unix(0, s.nanos()).UTC(),
 		Limits:   limits,
 		ClientIP: clientIP,
 	}
@@ -119,9 +156,16 @@ func (s *Sessions) SignIn(ctx context.Context, user User, clientIP string, limit
 		k := replaces.Key()
 		old = &k
 	}
-	if err := s.store.Create(ctx, key, session, old); err != nil {
+	storing, cancel := settling(ctx)
+	defer cancel()
+	if old != nil {
+		s.askDoubt(storing, *old) // else it could not be told from one that is replaced now
+	}
+	f, position := s.begin(key)
+	if err := s.store.Create(storing, key, session, old); err != nil {
+		s.release(key, f)
 		if old != nil {
-			s.memory.forget(*old)
+			s.doubt(*old, nil)
 		}
 		return Token{}, Handle{}, fmt.Errorf("signing in: %w", err)
 	}
@@ -129,79 +173,20 @@ func (s *Sessions) SignIn(ctx context.Context, user User, clientIP string, limit
 		s.replaced.add(*old, s.nanos())
 		s.kill(*old)
 	}
+	if err := ctx.Err(); err != nil {
+		// It would take the place of a session that somebody uses.
+		s.drop(ctx, key)
+		s.release(key, f)
+		return Token{}, Handle{}, fmt.Errorf("signing in: %w: %w", ErrGivenUp, err)
+	}
 	e := newEntry(key, session, session.Created.UnixNano())
-	s.memory.insert(e)
+	s.begun(f, e, position)
 	return token, Handle{Session: session, sessions: s, entry: e, limits: limits}, nil
 }
 
-// End deletes the session of token, durably, before it returns. ended is the
-// session that it was, for the audit log; nil if there was none, if somebody
-// else ended it first, or if its record could not be read. After an error the
-// session may still live.
-func (s *Sessions) End(ctx context.Context, token Token) (ended *Session, err error) {
-	if s.closed.Load() {
-		return nil, fmt.Errorf("ending session: %w", ErrClosed)
-	}
-	key := token.Key()
-	session := s.peek(ctx, key)
-	ok, err := s.end(ctx, key)
-	if err != nil {
-		return nil, fmt.Errorf("ending session: %w", err)
-	}
-	if !ok {
-		return nil, nil
-	}
-	return session, nil
-}
-
-// Revoke ends the session that h holds, durably, before it returns. ok is
-// false if it was gone already. After an error the session may still live.
-func (s *Sessions) Revoke(ctx context.Context, h Handle) (ok bool, err error) {
-	if s.closed.Load() {
-		return false, fmt.Errorf("revoking session: %w", ErrClosed)
-	}
-	if h.entry == nil {
-		return false, nil
-	}
-	if ok, err = s.end(ctx, h.entry.key); err != nil {
-		return false, fmt.Errorf("revoking session: %w", err)
-	}
-	return ok, nil
-}
-
-// end deletes the session of key in the store, then here.
-func (s *Sessions) end(ctx context.Context, key Key) (ok bool, err error) {
-	ok, err = s.store.Delete(ctx, key)
-	if err != nil {
-		// It may have been deleted all the same: memory must not know better.
-		s.memory.forget(key)
-		return false, err
-	}
-	s.kill(key)
-	return ok, nil
-}
-
-// peek returns the session of key for the audit log. That it cannot be read
-// must not keep it from being deleted, so this has no error.
-func (s *Sessions) peek(ctx context.Context, key Key) *Session {
-	if e := s.memory.get(key); e != nil {
-		return e.session.Load()
-	}
-	session, _, ok, err := s.store.Get(ctx, key)
-	if err != nil || !ok {
-		return nil
-	}
-	return session
-}
-
-// kill makes the end of a session, which the store has acknowledged, known
-// here. The list comes last: an eviction that came before the memory's part
-// has its position in the list from before this entry.
-func (s *Sessions) kill(key Key) {
-	s.memory.kill(key)
-	s.ended.add(key, s.nanos())
-	s.lastSeen.drop(key)
-}
+// ErrGivenUp is a sign-in whose context ended while its session was stored:
+// nobody is left to get the token, and the session is gone again.
+var ErrGivenUp = errors.New("the client has left")
 
 // Replaced tells whether a sign-in on this node replaced token within the last
 // minute: answers to requests that crossed it must not delete the new cookie.
@@ -227,7 +212,7 @@ func (s *Sessions) shutDown() error {
 		sh.mu.Unlock()
 	}
 	s.cancel()
-	s.flusher.Wait()
+	s.keepers.Wait()
 	s.flights.Wait()
 
 	s.memory.all(func(e *entry) {
@@ -242,5 +227,5 @@ func (s *Sessions) shutDown() error {
 	if err != nil {
 		err = fmt.Errorf("storing last-seen times: %w", err)
 	}
-	return errors.Join(err, s.store.Close())
+	return errors.Join(err, s.saveMark(ctx), s.store.Close())
 }

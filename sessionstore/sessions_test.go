@@ -521,7 +521,7 @@ func TestFailuresAreLoggedWithoutTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store.fail("Delete", errors.New("disk on fire"))
+	store.fail("Drop", errors.New("disk on fire"))
 	if _, result, err := sessions.Lookup(t.Context(), token, Limits{}, true); result != Expired || err != nil {
 		t.Errorf("Lookup: %v, %v", result, err)
 	}

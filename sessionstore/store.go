@@ -48,8 +48,42 @@ type Store interface {
 	// session is gone after a power cut too. A missing one is ok == false.
 	Delete(ctx context.Context, key Key) (ok bool, err error)
 
+	// Drop removes sessions that nobody may use any more: past their limits, or
+	// unreadable. A crash may bring them back. Missing ones are passed over.
+	Drop(ctx context.Context, keys []Key) error
+
+	// DeleteUser removes the sessions of a user, but the one under keep (nil:
+	// none), durably, and returns them: of every sign-in that was acknowledged
+	// before the call no session is left when it returns. After an error some
+	// of them may be gone, and none is returned.
+	DeleteUser(ctx context.Context, directory, id string, keep *Key) (deleted []Listed, err error)
+
+	// List returns a page of the sessions that are there, and where the next
+	// page begins: "" after the last. It reads no records. Those of a user stand
+	// together, in the order of their sign-ins. It is not a snapshot: of what
+	// comes and goes between two pages it may find either, but a session that is
+	// there all the time is on exactly one page.
+	List(ctx context.Context, query ListQuery) (page []Listed, next string, err error)
+
+	// Find returns the key of the session with a public id. A missing one is
+	// ok == false. It may take as long as listing all sessions.
+	Find(ctx context.Context, id string) (key Key, ok bool, err error)
+
+	// Count returns how much is there, without reading records.
+	Count(ctx context.Context) (Counts, error)
+
 	// User returns a user's record. A missing one is ok == false.
 	User(ctx context.Context, directory, id string) (record UserRecord, ok bool, err error)
+
+	// Users returns a page of at most limit user records that begins behind
+	// after ("": at the first), in a fixed order, and where the next one begins:
+	// "" after the last. A damaged record is passed over.
+	Users(ctx context.Context, after string, limit int) (page []UserRecord, next string, err error)
+
+	// Mark stores at as the latest time that was ever seen here, unless a later
+	// one is stored, and returns the one that is stored then. The zero time
+	// stores nothing; without a stored one it is returned.
+	Mark(ctx context.Context, at time.Time) (time.Time, error)
 
 	// SaveCounters stores counters, in place of those of the same keys; one
 	// without a value is deleted. Of several with one key the last holds. One
@@ -75,6 +109,35 @@ type Store interface {
 	Close() error
 }
 
+// ListQuery chooses a page of sessions.
+type ListQuery struct {
+	// The user whose sessions are meant; both empty: all users.
+	Directory, UserID string
+
+	// After is where the page begins: the next of the page before. Empty: at
+	// the first. One that no List has returned is an error or an arbitrary place.
+	After string
+
+	// Limit is how many sessions the page has at most; at least 1.
+	Limit int
+}
+
+// Listed is what a store knows of a session without reading its record.
+type Listed struct {
+	Key               Key
+	ID                string
+	Directory, UserID string
+	Created           time.Time
+	LastSeen          time.Time // at the creation, or later
+	Limits            Limits    // of the sign-in
+}
+
+// Counts is how much a store holds. Sessions that have expired count until they
+// are deleted.
+type Counts struct {
+	Sessions, Users int
+}
+
 // Touch is the last-seen time of one session.
 type Touch struct {
 	Key  Key
@@ -85,6 +148,11 @@ var (
 	// ErrInvalidRecord is a record that was read but cannot be trusted. The
 	// session that it was is refused; it is not a failure of the store.
 	ErrInvalidRecord = errors.New("invalid session record")
+
+	// ErrNoSpace is a store that takes no new records because its disk is nearly
+	// full. It still answers reads and deletes sessions, and takes new ones again
+	// by itself.
+	ErrNoSpace = errors.New("no space for sessions")
 
 	// ErrClosed is a store that was closed, or not opened yet.
 	ErrClosed = errors.New("session store is closed")

@@ -86,7 +86,7 @@ func TestFormActionNamesOnlyTheOriginOfNext(t *testing.T) {
 }
 
 func TestPagesWhoseFormsStayHereNameNoOrigin(t *testing.T) {
-	for _, kind := range []Kind{SignedOut, Forbidden, HTTPSRequired, Unavailable, PasswordWarning, Refused} {
+	for _, kind := range []Kind{SignedOut, Forbidden, HTTPSRequired, Unavailable, PasswordWarning, Reauthenticate, Sessions, Refused} {
 		page := full(kind, "")
 		page.Next = "https://next.empresa.local/"
 		d := write(t, newPages(t), "es", http.StatusOK, page)

@@ -8,7 +8,9 @@
 package pages
 
 import (
+	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -36,6 +38,11 @@ const (
 	// PasswordWarning is the answer to a sign-in with a password that has
 	// expired, where the directory lets it pass a few more times.
 	PasswordWarning Kind = "password_warning"
+	// Reauthenticate asks somebody who is signed in to do so again before they
+	// go on, with the form and their name in it.
+	Reauthenticate Kind = "reauthenticate"
+	// Sessions lists the sessions of somebody, with buttons that end them.
+	Sessions Kind = "sessions"
 	// Refused is every other refusal of a navigation: method_not_allowed,
 	// body_too_large, unsupported_media_type, invalid_json, or
 	// authentication_required for a form that was sent without a session.
@@ -44,7 +51,7 @@ const (
 
 // kinds returns every page there is.
 func kinds() []Kind {
-	return []Kind{SignIn, SignedIn, SignedOut, Forbidden, HTTPSRequired, Unavailable, PasswordWarning, Refused}
+	return []Kind{SignIn, SignedIn, SignedOut, Forbidden, HTTPSRequired, Unavailable, PasswordWarning, Reauthenticate, Sessions, Refused}
 }
 
 // Page is what a page shows.
@@ -76,6 +83,13 @@ type Page struct {
 	// LogoutPath is where the sign-out button posts to. Empty leaves it out.
 	LogoutPath string
 
+	// SessionsPath is where the list of sessions is, and where its buttons post
+	// to. Empty leaves the link and the buttons out.
+	SessionsPath string
+
+	// Sessions are those of the list, in its order.
+	Sessions []Session
+
 	// CSRFToken is the value of csrfmiddlewaretoken in every form. Empty leaves
 	// the field out.
 	CSRFToken string
@@ -103,6 +117,23 @@ type Page struct {
 	DisplayName string
 }
 
+// Session is a row of the list of sessions.
+type Session struct {
+	// ID is what the button posts as `end`. The field has `others` for all but
+	// the current one.
+	ID string
+
+	// Current marks the one that asks. It has no button of its own: ending it is
+	// to sign out.
+	Current bool
+
+	// ClientIP signed in.
+	ClientIP string
+
+	// Created is when, and LastSeen when it was last used.
+	Created, LastSeen time.Time
+}
+
 const (
 	maxNext     = 4096 // bytes
 	maxUsername = 256  // bytes; the form's maxlength
@@ -120,6 +151,10 @@ func (p Page) bounded() Page {
 	}
 	p.User = shown(p.User)
 	p.DisplayName = shown(p.DisplayName)
+	p.Sessions = slices.Clone(p.Sessions)
+	for i := range p.Sessions {
+		p.Sessions[i].ClientIP = shown(p.Sessions[i].ClientIP)
+	}
 	if p.DisplayName == p.User {
 		p.DisplayName = ""
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/net/html"
 )
@@ -15,6 +16,7 @@ import (
 const (
 	signInPath = "/accounts/login/"
 	logoutPath = "/api/logout/"
+	listPath   = "/accounts/sessions/"
 	csrfToken  = "abcdefghijklmnopqrstuvwxyz012345"
 )
 
@@ -26,6 +28,15 @@ func full(kind Kind, code string) Page {
 		Next: "/equipos/?orden=a&página=2#fila-7", Username: "ac12345",
 		PasswordURL: "https://password.example.com/",
 		User:        "mgarcia", DisplayName: "María García",
+		SessionsPath: listPath, Sessions: twoSessions(),
+	}
+}
+
+func twoSessions() []Session {
+	noon := time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
+	return []Session{
+		{ID: "one", Current: true, ClientIP: "192.0.2.7", Created: noon, LastSeen: noon.Add(90 * time.Second)},
+		{ID: "two", ClientIP: "2001:db8::7", Created: noon.Add(-26 * time.Hour), LastSeen: noon.Add(-time.Hour)},
 	}
 }
 
@@ -223,7 +234,9 @@ func TestWaysOn(t *testing.T) {
 		who             bool
 	}{
 		{"sign in", anonymous(SignIn, ""), []string{"https://password.example.com/"}, true, false, false},
-		{"already signed in", full(SignedIn, ""), []string{"/equipos/?orden=a&p%c3%a1gina=2#fila-7"}, true, true, true},
+		{"already signed in", full(SignedIn, ""), []string{"/equipos/?orden=a&p%c3%a1gina=2#fila-7", listPath}, true, true, true},
+		{"sign in again", full(Reauthenticate, "reauthentication_required"), nil, true, false, true},
+		{"own sessions", full(Sessions, ""), nil, false, true, true},
 		{"signed out", anonymous(SignedOut, ""), []string{toSignIn}, false, false, false},
 		{"group missing", full(Forbidden, "group_required"), []string{toSignIn}, false, true, true},
 		{"ambiguous path", full(Forbidden, "path_ambiguous"), []string{toSignIn}, false, true, true},
@@ -266,7 +279,7 @@ func TestWaysOn(t *testing.T) {
 func TestWithoutPathsThereAreNoFormsOrLinks(t *testing.T) {
 	p := newPages(t)
 	for _, kind := range kinds() {
-		d := write(t, p, "es", http.StatusOK, Page{Kind: kind, User: "mgarcia", Next: ""})
+		d := write(t, p, "es", http.StatusOK, Page{Kind: kind, User: "mgarcia", Next: "", Sessions: twoSessions()})
 		if forms, links := d.all("form"), d.links(); len(forms) != 0 || len(links) != 0 {
 			t.Errorf("%s: %d forms, links %q", kind, len(forms), links)
 		}

@@ -11,6 +11,7 @@ package pages
 //	field.*        labels of the form
 //	button.*       what a button does
 //	link.*         where a link leads
+//	session.*      what the list of sessions says of one
 //	signed_in_as   a sentence with {user} where the name goes
 //
 // Texts with a number have the keys .one and .other. The texts address the

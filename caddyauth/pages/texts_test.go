@@ -91,7 +91,7 @@ func TestEveryKindHasATitleAndEveryCodeATextInEveryLanguage(t *testing.T) {
 	codes := []string{
 		"authentication_required", "invalid_credentials", "invalid_json", "unsupported_media_type", "body_too_large",
 		"method_not_allowed", "password_expired", "password_must_change", "account_restricted", "too_many_attempts", "https_required", "csrf_failed", "origin_not_trusted", "ip_not_allowed", "group_required",
-		"path_ambiguous", "directory_unavailable", "store_unavailable",
+		"path_ambiguous", "reauthentication_required", "directory_unavailable", "store_unavailable",
 	}
 	for lang, own := range catalogue() {
 		for _, kind := range kinds() {

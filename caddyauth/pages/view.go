@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"html/template"
 	"net/url"
+	"slices"
 	"strings"
+	"time"
 )
 
 // view is what the templates see: the bounded page, in one language.
@@ -96,7 +98,20 @@ func (v view) FocusUsername() bool {
 	return !v.FocusPassword() && (v.Kind == SignIn || v.Code != "")
 }
 
-// FocusPassword is so after an error with the name kept.
+// FocusPassword is so where the name is there already: after an error, or where
+// the user is known.
 func (v view) FocusPassword() bool {
-	return v.Code != "" && v.Username != ""
+	return (v.Code != "" || v.Kind == Reauthenticate) && v.Username != ""
 }
+
+// OtherSessions tells whether the list has more than the current session.
+func (v view) OtherSessions() bool {
+	return slices.ContainsFunc(v.Sessions, func(s Session) bool { return !s.Current })
+}
+
+// Stamp is a time for programs, and Clock for people: the same in every
+// language, and in UTC, because nothing on the page knows the reader's zone.
+func (v view) Stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// Clock is a time for people; see Stamp.
+func (v view) Clock(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }

@@ -10,13 +10,20 @@ import (
 	"github.com/caddyauth/caddy-ldap/sessionstore/storetest"
 )
 
-// fill stores n sessions, many at once.
-func fill(b *testing.B, s *Store, n int) []sessionstore.Key {
+// What is created and deleted in a second, internal/bench measures.
+
+// benchmarkSessions is how many the folder holds here.
+const benchmarkSessions = 10_000
+
+// filled returns a store with n sessions, and their keys.
+func filled(b *testing.B, n int) (*Store, []sessionstore.Key) {
+	b.Helper()
+	s := open(b, filepath.Join(b.TempDir(), "sessions"))
 	keys := make([]sessionstore.Key, n)
-	var next atomic.Int64
 	for i := range keys {
 		keys[i] = storetest.NewKey()
 	}
+	var next atomic.Int64
 	done := make(chan error)
 	const workers = 64
 	for range workers {
@@ -33,61 +40,38 @@ func fill(b *testing.B, s *Store, n int) []sessionstore.Key {
 			b.Fatal(err)
 		}
 	}
-	return keys
-}
-
-func benchmarkCreate(b *testing.B, atOnce int) {
-	s := open(b, filepath.Join(b.TempDir(), "sessions"))
-	b.SetParallelism(atOnce)
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if err := s.Create(b.Context(), storetest.NewKey(), storetest.NewSession("id-1"), nil); err != nil {
-				b.Error(err)
-				return
-			}
-		}
-	})
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "sessions/s")
-}
-
-func BenchmarkCreate(b *testing.B)   { benchmarkCreate(b, 1) }
-func BenchmarkCreate64(b *testing.B) { benchmarkCreate(b, 32) }
-func BenchmarkDelete(b *testing.B)   { benchmarkDelete(b, 1) }
-func BenchmarkDelete64(b *testing.B) { benchmarkDelete(b, 32) }
-
-func benchmarkDelete(b *testing.B, atOnce int) {
-	s := open(b, filepath.Join(b.TempDir(), "sessions"))
-	keys := fill(b, s, b.N)
-	var next atomic.Int64
-	b.SetParallelism(atOnce)
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if ok, err := s.Delete(b.Context(), keys[next.Add(1)-1]); !ok || err != nil {
-				b.Error(ok, err)
-				return
-			}
-		}
-	})
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "sessions/s")
+	return s, keys
 }
 
 func BenchmarkGet(b *testing.B) {
-	s := open(b, filepath.Join(b.TempDir(), "sessions"))
-	const n = 10_000
-	keys := fill(b, s, n)
+	s, keys := filled(b, benchmarkSessions)
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i += 7919 {
-		if _, _, ok, err := s.Get(b.Context(), keys[i%n]); !ok || err != nil {
+		if _, _, ok, err := s.Get(b.Context(), keys[i%len(keys)]); !ok || err != nil {
 			b.Fatal(ok, err)
 		}
 	}
 }
 
+// BenchmarkListPage is what a sweep does: pages of all sessions.
+func BenchmarkListPage(b *testing.B) {
+	s, _ := filled(b, benchmarkSessions)
+	const limit = 256
+	sessions := 0
+	b.ReportAllocs()
+	for query := (sessionstore.ListQuery{Limit: limit}); b.Loop(); {
+		page, next, err := s.List(b.Context(), query)
+		if err != nil {
+			b.Fatal(err)
+		}
+		sessions += len(page)
+		query.After = next
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(sessions), "ns/session")
+}
+
 func BenchmarkTouch500(b *testing.B) {
-	s := open(b, filepath.Join(b.TempDir(), "sessions"))
-	keys := fill(b, s, 500)
+	s, keys := filled(b, 500)
 	touches := make([]sessionstore.Touch, len(keys))
 	seen := time.Now()
 	for b.Loop() {

@@ -2,9 +2,15 @@ package badgerstore
 
 import (
 	"context"
-	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyauth/caddy-ldap/sessionstore"
 )
 
 const (
@@ -23,6 +29,21 @@ type operation struct {
 
 	size int // bytes that it writes, about
 	err  error
+
+	// ends means that it does nothing but end sessions, and has the committer
+	// note each one: it is done even when nothing can be written to Badger.
+	ends bool
+
+	// key is the one session that it ends, if it is known without a read.
+	key *sessionstore.Key
+
+	// Only the committer's goroutine uses what follows.
+
+	// ended are the sessions that apply has found and ended.
+	ended []sessionstore.Key
+
+	failed  bool // its transaction was not committed
+	doubted bool // it was applied in doubt
 }
 
 // request is what one caller waits for.
@@ -41,23 +62,66 @@ type request struct {
 // Badger's Sync is no substitute: it syncs the log of the current memtable,
 // and a change whose memtable was exchanged before that is not in it.
 type committer struct {
-	db       *badger.DB
+	dir     string
+	options Options
+	log     *slog.Logger
+	disk    disk
+
 	requests chan *request
 	stopped  chan struct{}
 
+	// ended are the sessions whose end is in the journal and not in Badger;
+	// nil while there are none.
+	ended atomic.Pointer[endedSet]
+
+	// waiting is true until the folder is open, and again after a breakdown. Who
+	// reads has reading for that, and looks at waiting first.
+	waiting atomic.Bool
+	reading sync.RWMutex
+
+	// Only the committer's goroutine uses what follows; while it does not run,
+	// whoever starts or stops it.
+
+	db     *badger.DB          // nil: waiting
+	broken *breakdown          // is being closed, while waiting; nil: nothing is
+	opened func(db *badger.DB) // is told, once, of a folder opened late
+	erase  func(*badger.Txn, sessionstore.Key) error
+
+	// write commits a transaction; tests have it fail.
+	write func(*badger.Txn) error
+
+	// lock is held while waiting, where that is possible. Its file stays open:
+	// later there may be no file descriptor for another one.
+	lock   *os.File
+	locked bool
+
 	// doubt is set for good when a commit fails: memory and disk may differ
-	// from then on. Only the committer's goroutine uses it.
+	// from then on.
 	doubt bool
+
+	journal *journal // nil: there is none
+
+	// held is why nothing is written to Badger; nil: it is written to.
+	held     error
+	low      bool         // held for want of space
+	pace     pace         // of the disk's filling
+	look     *time.Ticker // while held
+	retryAt  time.Time
+	reported string // the last trouble that was logged
+
+	current *operation                    // that is applied
+	noted   map[sessionstore.Key]struct{} // ends that are going to the journal; nil: none are
 }
 
-func startCommitter(db *badger.DB) *committer {
-	c := &committer{
-		db:       db,
-		requests: make(chan *request, maxOperations),
-		stopped:  make(chan struct{}),
-	}
+func newCommitter(dir string, options Options, log *slog.Logger, disk disk) *committer {
+	return &committer{dir: dir, options: options, log: log, disk: disk, write: (*badger.Txn).Commit}
+}
+
+// start runs the committer, for the first time or after a stop.
+func (c *committer) start() {
+	c.requests = make(chan *request, maxOperations)
+	c.stopped = make(chan struct{})
 	go c.run()
-	return c
 }
 
 // stop commits what was accepted. Nobody may call do any more.
@@ -88,17 +152,69 @@ func (c *committer) do(ctx context.Context, operations []*operation) error {
 
 func (c *committer) run() {
 	defer close(c.stopped)
-	for first := range c.requests {
-		batch, operations := c.gather(first)
-		c.commit(operations)
-		for _, r := range batch {
-			for _, o := range r.operations {
-				if r.err == nil {
-					r.err = o.err
-				}
+	collect := time.NewTicker(collectEvery)
+	defer collect.Stop()
+	for {
+		var look <-chan time.Time
+		if c.held != nil {
+			if c.look == nil {
+				c.look = time.NewTicker(c.disk.every)
 			}
-			close(r.done)
+			look = c.look.C
+		} else {
+			c.stopLooking()
 		}
+		var closed <-chan struct{}
+		if c.broken != nil {
+			closed = c.broken.closed
+		}
+		select {
+		case first, ok := <-c.requests:
+			if !ok {
+				c.stopLooking()
+				return
+			}
+			c.serve(first)
+		case <-look:
+			c.resume()
+		case <-closed:
+			c.reopen()
+		case <-collect.C:
+			c.collect()
+		}
+	}
+}
+
+func (c *committer) stopLooking() {
+	if c.look != nil {
+		c.look.Stop()
+		c.look = nil
+	}
+}
+
+// serve does what is waiting, and answers.
+func (c *committer) serve(first *request) {
+	batch, operations := c.gather(first)
+	if c.held == nil {
+		if full := c.full(newNeed(c.options)); full != nil {
+			c.holdForSpace(full)
+		}
+	}
+	left := operations
+	if c.held == nil {
+		left = c.commit(operations)
+		c.keepEnds(operations)
+	}
+	if len(left) > 0 {
+		c.onlyEnds(left)
+	}
+	for _, r := range batch {
+		for _, o := range r.operations {
+			if r.err == nil {
+				r.err = o.err
+			}
+		}
+		close(r.done)
 	}
 }
 
@@ -130,49 +246,4 @@ func (c *committer) gather(first *request) (batch []*request, operations []*oper
 			return batch, operations
 		}
 	}
-}
-
-// commit does operations in one transaction. If one fails in it, or they are
-// too many for Badger, they are done in halves: one that cannot be done must
-// not take the others with it.
-func (c *committer) commit(operations []*operation) {
-	if len(operations) == 0 {
-		return
-	}
-	err := c.transact(operations)
-	switch {
-	case err == nil:
-	case len(operations) == 1:
-		operations[0].err = err
-	case errors.Is(err, errNotCommitted) || errors.Is(err, badger.ErrTxnTooBig):
-		half := len(operations) / 2
-		c.commit(operations[:half])
-		c.commit(operations[half:])
-	default:
-		for _, o := range operations {
-			o.err = err
-		}
-	}
-}
-
-// errNotCommitted wraps the error of an operation that kept its transaction
-// from being committed.
-var errNotCommitted = errors.New("not committed")
-
-func (c *committer) transact(operations []*operation) error {
-	txn := c.db.NewTransaction(true)
-	defer txn.Discard()
-	for _, o := range operations {
-		if err := o.apply(txn); err != nil {
-			if len(operations) == 1 {
-				return err
-			}
-			return errors.Join(errNotCommitted, err)
-		}
-	}
-	err := txn.Commit()
-	if err != nil && !errors.Is(err, badger.ErrTxnTooBig) {
-		c.doubt = true
-	}
-	return err
 }

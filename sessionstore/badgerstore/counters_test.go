@@ -3,8 +3,6 @@ package badgerstore
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"hash/crc32"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -19,7 +17,7 @@ import (
 func logged(t *testing.T) (*Store, *bytes.Buffer) {
 	t.Helper()
 	var log bytes.Buffer
-	s, err := Open(filepath.Join(t.TempDir(), "sessions"), slog.New(slog.NewTextHandler(&log, nil)))
+	s, err := Open(filepath.Join(t.TempDir(), "sessions"), Options{}, slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,18 +145,14 @@ func TestASecretIsWrittenAgainOnceAWriteHasFailed(t *testing.T) {
 	}
 }
 
-// A folder of before counters, secrets and records of format 2.
+// A folder of before counters, secrets and the time of the password.
 func TestFolderOfAnOlderVersion(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sessions")
 	s := open(t, dir)
 	session := storetest.NewSession("id-1")
 	session.User.PasswordSet = ""
 	key := storetest.NewKey()
-	record, err := sessionstore.AppendSession(nil, key, session)
-	if err != nil {
-		t.Fatal(err)
-	}
-	put(t, s, sessionKey(key), format1(t, record, session))
+	put(t, s, sessionKey(key), oldSession(1, key, session))
 	put(t, s, seenKey(key), encodeSeen(session.Created.Add(time.Minute), key))
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -179,20 +173,4 @@ func TestFolderOfAnOlderVersion(t *testing.T) {
 	if got, _, _, err := s.Get(t.Context(), key); err != nil || got.User.PasswordSet != "now" {
 		t.Errorf("after the update: %+v, %v", got, err)
 	}
-}
-
-// format1 takes the empty PasswordSet, which stands before the groups, out of a
-// record of today.
-func format1(t *testing.T, record []byte, session *sessionstore.Session) []byte {
-	t.Helper()
-	const checksum = 4
-	manager := []byte(session.User.Manager)
-	at := bytes.Index(record, manager)
-	if at < 0 || record[at+len(manager)] != 0 {
-		t.Fatal("the record has another shape")
-	}
-	at += len(manager)
-	old := append([]byte{1}, record[1:at]...)
-	old = append(old, record[at+1:len(record)-checksum]...)
-	return binary.BigEndian.AppendUint32(old, crc32.Checksum(old, crc32.MakeTable(crc32.Castagnoli)))
 }

@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	crashFolder = "BADGERSTORE_CRASH_FOLDER"
+	crashFolder    = "BADGERSTORE_CRASH_FOLDER"
+	crashEncrypted = "BADGERSTORE_CRASH_ENCRYPTED"
 
 	// changedMark is the PasswordSet of a session that was updated.
 	changedMark = "changed"
@@ -31,107 +32,142 @@ const (
 // TestMain is also the process that TestKill kills.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashFolder); dir != "" {
-		fmt.Fprintln(os.Stderr, signInAndOut(dir))
-		os.Exit(1)
+		options := Options{}
+		if os.Getenv(crashEncrypted) != "" {
+			options = encrypted
+		}
+		c := &crasher{}
+		for {
+			if err := c.round(dir, options); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+		}
 	}
 	goleak.VerifyTestMain(m)
 }
 
-// signInAndOut signs in, touches, changes and signs out as fast as it can and prints
-// what was acknowledged, until it is killed.
-func signInAndOut(dir string) error {
-	store, err := Open(dir, nil)
+// crasher is a process that prints what was acknowledged, and what it is about
+// to do, until it is killed.
+type crasher struct{ mu sync.Mutex }
+
+func (c *crasher) say(what string, key ...sessionstore.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// One write: the line is there or not, whenever the kill comes.
+	if len(key) == 0 {
+		fmt.Printf("%s\n", what)
+	} else {
+		fmt.Printf("%s %x\n", what, key[0])
+	}
+}
+
+// round opens the folder, works on it for a while, and closes it.
+func (c *crasher) round(dir string, options Options) error {
+	c.say("opening")
+	store, err := Open(dir, options, nil)
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex
-	say := func(what string, key sessionstore.Key) error {
-		mu.Lock()
-		defer mu.Unlock()
-		// One write: the line is there or not, whenever the kill comes.
-		_, err := fmt.Printf("%s %x\n", what, key)
-		return err
-	}
-	worker := func() error {
-		ctx := context.Background()
-		for i := 0; ; i++ {
-			key := storetest.NewKey()
-			session := storetest.NewSession(fmt.Sprint(i % 7))
-			for j := range 100 { // some weight, so that memtables change too
-				session.User.Groups = append(session.User.Groups, sessionstore.Group{ID: fmt.Sprint(j), DN: strings.Repeat("d", 200)})
-			}
-			if err := store.Create(ctx, key, session, nil); err != nil {
-				return err
-			}
-			if err := say("in", key); err != nil {
-				return err
-			}
-			err := store.Touch(ctx, []sessionstore.Touch{{Key: key, Seen: session.Created.Add(time.Second)}})
-			if err != nil {
-				return err
-			}
-			session.User.PasswordSet = changedMark
-			if ok, err := store.Update(ctx, key, session); err != nil || !ok {
-				return fmt.Errorf("updating: ok %v, %w", ok, err)
-			}
-			if err := say("changed", key); err != nil {
-				return err
-			}
-			if i%2 == 0 {
-				continue
-			}
-			if err := say("leaving", key); err != nil {
-				return err
-			}
-			if ok, err := store.Delete(ctx, key); err != nil || !ok {
-				return fmt.Errorf("deleting: ok %v, %w", ok, err)
-			}
-			if err := say("out", key); err != nil {
-				return err
-			}
-		}
+	c.say("opened")
+	n := rand.IntN(20)
+	if rand.IntN(2) == 0 {
+		n *= 8 // memtables change too
 	}
 	errs := make(chan error)
 	for range 4 {
-		go func() { errs <- worker() }()
+		go func() {
+			var err error
+			for i := 0; i < n && err == nil; i++ {
+				err = c.signInAndOut(store, i)
+			}
+			errs <- err
+		}()
 	}
-	return <-errs
+	for range 4 {
+		err = errors.Join(err, <-errs)
+	}
+	c.say("closing")
+	err = errors.Join(err, store.Close())
+	c.say("closed")
+	return err
+}
+
+// signInAndOut signs in, touches, changes and, every other time, signs out.
+func (c *crasher) signInAndOut(store *Store, i int) error {
+	ctx := context.Background()
+	key := storetest.NewKey()
+	session := storetest.NewSession(fmt.Sprint(i % 7))
+	addWeight(session, 1+rand.IntN(30<<10))
+	if err := store.Create(ctx, key, session, nil); err != nil {
+		return err
+	}
+	c.say("in", key)
+	err := store.Touch(ctx, []sessionstore.Touch{{Key: key, Seen: session.Created.Add(time.Second)}})
+	if err != nil {
+		return err
+	}
+	session.User.PasswordSet = changedMark
+	if ok, err := store.Update(ctx, key, session); err != nil || !ok {
+		return fmt.Errorf("updating: ok %v, %w", ok, err)
+	}
+	c.say("changed", key)
+	if i%2 == 0 {
+		return nil
+	}
+	c.say("leaving", key)
+	if ok, err := store.Delete(ctx, key); err != nil || !ok {
+		return fmt.Errorf("deleting: ok %v, %w", ok, err)
+	}
+	c.say("out", key)
+	return nil
 }
 
 func TestKill(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "sessions")
-	state := map[string]string{}
-	const rounds = 10
-	for round := range rounds {
-		kill(t, dir, state, time.Duration(100+rand.IntN(400))*time.Millisecond)
-		store, err := Open(dir, nil)
-		if err != nil {
-			t.Fatalf("round %d: %v", round, err)
-		}
-		check(t, store, state)
-		if err := store.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if t.Failed() {
-			return
-		}
-	}
-	counts := map[string]int{}
-	for _, what := range state {
-		counts[what]++
-	}
-	t.Logf("%d rounds: %v", rounds, counts)
-	if counts["changed"] == 0 || counts["out"] == 0 {
-		t.Errorf("nothing was tested: %v", counts)
+	for name, options := range bothKinds {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(t.TempDir(), "sessions")
+			state, moments := map[string]string{}, map[string]int{}
+			const rounds = 12
+			for round := range rounds {
+				moments[kill(t, dir, options, state)]++
+				if round%4 != 3 {
+					continue // the next child opens what this one has left
+				}
+				store, err := Open(dir, options, nil)
+				if err != nil {
+					t.Fatalf("round %d: %v", round, err)
+				}
+				check(t, store, state)
+				if err := store.Close(); err != nil {
+					t.Fatal(err)
+				}
+				if t.Failed() {
+					return
+				}
+			}
+			counts := map[string]int{}
+			for _, what := range state {
+				counts[what]++
+			}
+			t.Logf("%d rounds: killed %v, sessions %v", rounds, moments, counts)
+			if counts["changed"] == 0 || counts["out"] == 0 {
+				t.Errorf("nothing was tested: %v", counts)
+			}
+		})
 	}
 }
 
-// kill runs a child on dir, kills it after a while, and adds what it had
-// acknowledged by then to state.
-func kill(t *testing.T, dir string, state map[string]string, after time.Duration) {
+// kill runs a child on dir, kills it at some moment, and adds what it had
+// acknowledged by then to state. It returns what the child was about then.
+func kill(t *testing.T, dir string, options Options, state map[string]string) (doing string) {
 	t.Helper()
 	child := exec.Command(os.Args[0], "-test.run=^$")
 	child.Env = append(os.Environ(), crashFolder+"="+dir)
+	if options.EncryptionKey != nil {
+		child.Env = append(child.Env, crashEncrypted+"=1")
+	}
 	var complaint strings.Builder
 	child.Stderr = &complaint
 	out, err := child.StdoutPipe()
@@ -141,17 +177,25 @@ func kill(t *testing.T, dir string, state map[string]string, after time.Duration
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
+	moment := []string{"opening", "opened", "in", "closing", "closed"}[rand.IntN(5)]
+	after := time.Duration(rand.IntN(60)) * time.Millisecond
+	if moment == "in" {
+		after *= 4
+	}
 	lines := bufio.NewScanner(out)
 	var timer *time.Timer
 	for lines.Scan() {
-		if timer == nil { // it has opened the folder
+		what, key, ok := strings.Cut(lines.Text(), " ")
+		if timer == nil && what == moment {
 			timer = time.AfterFunc(after, func() { child.Process.Kill() })
 		}
-		what, key, ok := strings.Cut(lines.Text(), " ")
-		if !ok || len(key) != 64 {
-			continue // cut short by the kill
+		switch {
+		case !ok:
+			doing = what
+		case len(key) == 64: // else cut short by the kill
+			state[key] = what
+			doing = "working"
 		}
-		state[key] = what
 	}
 	if timer == nil {
 		child.Process.Kill()
@@ -161,11 +205,31 @@ func kill(t *testing.T, dir string, state map[string]string, after time.Duration
 	if !errors.As(err, &exit) || exit.ExitCode() != -1 || complaint.Len() > 0 {
 		t.Fatalf("child: %v: %s", err, complaint.String())
 	}
+	return doing
 }
 
 // check compares the store with what was acknowledged.
 func check(t *testing.T, store *Store, state map[string]string) {
 	t.Helper()
+	listed := map[sessionstore.Key]bool{}
+	for query := (sessionstore.ListQuery{Limit: 1000}); ; {
+		page, next, err := store.List(t.Context(), query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range page {
+			listed[page[i].Key] = true
+			if _, _, ok, err := store.Get(t.Context(), page[i].Key); !ok || err != nil {
+				t.Errorf("session that is listed: %v, %v", ok, err)
+			}
+		}
+		if query.After = next; next == "" {
+			break
+		}
+	}
+	if counts, err := store.Count(t.Context()); err != nil || counts.Sessions != len(listed) {
+		t.Errorf("Count: %+v, error %v, want %d", counts, err, len(listed))
+	}
 	for text, what := range state {
 		var key sessionstore.Key
 		if _, err := hex.Decode(key[:], []byte(text)); err != nil {
@@ -181,6 +245,8 @@ func check(t *testing.T, store *Store, state map[string]string) {
 			t.Error("an acknowledged change is gone")
 		case what == "out" && ok:
 			t.Error("an acknowledged sign-out was undone")
+		case ok != listed[key]:
+			t.Errorf("session that was %q: there %v, listed %v", what, ok, listed[key])
 		}
 	}
 }

@@ -9,8 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/caddyauth/caddy-ldap/internal/fileowner"
 )
 
 // The database says what it is in the 16 bits that Badger keeps for that at
@@ -19,7 +22,7 @@ import (
 // refuses a manifest that has others.
 const (
 	formatOwner   = 'L'
-	formatVersion = 1
+	formatVersion = 2
 	formatMagic   = formatOwner<<8 | formatVersion
 )
 
@@ -40,12 +43,16 @@ func prepareFolder(dir string) error {
 		return fmt.Errorf("looking at session folder: %w", err)
 	case !info.IsDir():
 		return fmt.Errorf("session folder %q is not a folder", dir)
-	case runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0:
+	}
+	if err := fileowner.Check(info); err != nil {
+		return fmt.Errorf("session folder %q: %w", dir, err)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		// Badger makes its files readable for all; the folder protects them. An
 		// empty one, as mkdir leaves it, is closed here; in one that was open
 		// with something in it others may have been already.
 		if files, err := os.ReadDir(dir); err == nil && len(files) == 0 && os.Chmod(dir, 0o700) == nil {
-			break
+			return checkFormat(dir)
 		}
 		return fmt.Errorf("session folder %q is open to other users (mode %04o): run \"chmod 700\" on it", dir, info.Mode().Perm())
 	}
@@ -73,7 +80,7 @@ func checkFormat(dir string) error {
 		return fmt.Errorf("session folder %q holds the database of another program", dir)
 	case version > formatVersion:
 		return fmt.Errorf("session folder %q has format %d, written by a newer version; this one knows up to %d", dir, version, formatVersion)
-	case version < formatVersion:
+	case version < formatWithoutIndex: // that one is upgraded
 		return fmt.Errorf("session folder %q has format %d, which is unknown", dir, version)
 	}
 	return nil
@@ -89,8 +96,10 @@ func checkEmpty(dir string) error {
 		return fmt.Errorf("looking at session folder %q: %w", dir, err)
 	}
 	for _, f := range files {
-		switch f.Name() {
-		case "LOCK", "MANIFEST-REWRITE", "lost+found":
+		switch name := f.Name(); {
+		case slices.Contains([]string{"LOCK", "MANIFEST-REWRITE", "lost+found"}, name):
+		case isBadgers(name):
+			return fmt.Errorf("session folder %q: file %q is missing; "+cure, dir, badger.ManifestFilename)
 		default:
 			return fmt.Errorf("session folder %q is not empty and holds no sessions: %q is in it", dir, f.Name())
 		}

@@ -7,10 +7,25 @@ import (
 	"github.com/caddyauth/caddy-ldap/sessionstore"
 )
 
-// options are for a small footprint beside a web server. Measured with a
-// million sessions: 557 MB on disk, 14 MB of memory idle, 45 MB under load,
-// 8.6 µs for a read.
-func options(dir string, log logger) badger.Options {
+// Options of Open. The zero value means the defaults.
+type Options struct {
+	// EncryptionKey encrypts the files, with AES: 16, 24 or 32 bytes. Default:
+	// none, and the files are protected by the folder's permissions alone
+	EncryptionKey []byte
+
+	// MinFree is how many bytes must be free on the folder's disk for anything
+	// to be written but the end of a session. Default: 128 MiB
+	MinFree int64
+}
+
+// memTableSize also decides how large logs are: one that was made with another
+// size is taken for damaged.
+const memTableSize = 8 << 20
+
+// badgerOptions are for a small footprint beside a web server. Measured with a
+// million sessions: 534 MB on disk, about 3 µs for a read; Caddy has 81 MB more
+// memory than without them while 10,000 are in use, most of it these.
+func badgerOptions(dir string, options Options, log logger) badger.Options {
 	o := badger.DefaultOptions(dir)
 
 	// A commit is on the disk when it returns. The committer makes many
@@ -22,7 +37,7 @@ func options(dir string, log logger) badger.Options {
 
 	// Two memtables of 8 MB instead of five of 64: they hold the changes
 	// until they are sorted into tables, and are allocated whole.
-	o.MemTableSize = 8 << 20
+	o.MemTableSize = memTableSize
 	o.NumMemtables = 2
 
 	// Few unsorted tables, as every read looks into each of them; and a stall
@@ -46,6 +61,22 @@ func options(dir string, log logger) badger.Options {
 	o.Compression = dbopts.None
 	o.BlockCacheSize = 0
 	o.IndexCacheSize = 0
+	if len(options.EncryptionKey) > 0 {
+		// Encrypted blocks and indexes cannot be read where they are, and
+		// Badger demands caches for the plain ones. An index that is not in it
+		// is decrypted whole for each read: there is room for those of about
+		// a million sessions. Blocks are small and the sessions in use are in
+		// memory already, so few are kept.
+		o.EncryptionKey = options.EncryptionKey
+		o.IndexCacheSize = 16 << 20
+		o.BlockCacheSize = 4 << 20
+	}
+
+	// Badger compares the checksums of blocks never, and not on each read: it
+	// takes a block with a wrong one for empty, without an error, so that a
+	// single bit would bring all sessions back that were signed out in it.
+	// verify does it at the start, and each record has a checksum of its own.
+	o.ChecksumVerificationMode = dbopts.NoVerification
 
 	// Badger's metrics are global to the process and registered with expvar.
 	o.MetricsEnabled = false

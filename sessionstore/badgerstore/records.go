@@ -16,9 +16,11 @@ import (
 const (
 	prefixSession = 's' // key of the token: the session's record
 	prefixSeen    = 'l' // key of the token: when it was last seen
+	prefixIndex   = 'i' // directory, user ID, sign-in, public id: key of the token, limits
 	prefixUser    = 'u' // directory, ID: the user record
 	prefixCounter = 'c' // key of the counter: the counter
 	prefixSecret  = 'k' // name: the secret
+	prefixMark    = 'm' // "time": the latest time that was seen
 )
 
 const (
@@ -27,7 +29,7 @@ const (
 	touchSize      = 256
 	userRecordSize = 4096
 
-	seenSize = 8 + 4
+	timeSize = 8 + 4
 )
 
 func sessionKey(key sessionstore.Key) []byte {
@@ -41,28 +43,65 @@ func seenKey(key sessionstore.Key) []byte {
 // userKey carries the directory's length: without it the user "b" of "a.x" and
 // the user "xb" of "a." would be one.
 func userKey(directory, id string) []byte {
-	b := binary.AppendUvarint([]byte{prefixUser}, uint64(len(directory)))
-	return append(append(b, directory...), id...)
+	return append(appendField([]byte{prefixUser}, directory), sessionstore.ShortID(id)...)
+}
+
+// decodeUserKey reads what userKey has made.
+func decodeUserKey(b []byte) (directory, id string, ok bool) {
+	if len(b) == 0 || b[0] != prefixUser {
+		return "", "", false
+	}
+	directory, rest, ok := cutField(b[1:])
+	if !ok || directory == "" || len(rest) == 0 {
+		return "", "", false
+	}
+	id, ok = sessionstore.LongID(string(rest))
+	return directory, id, ok
+}
+
+// appendField appends a part of a key that others follow, with its length.
+func appendField(b []byte, s string) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+func cutField(b []byte) (field string, rest []byte, ok bool) {
+	n, size := binary.Uvarint(b)
+	if size <= 0 || n > uint64(len(b)-size) {
+		return "", nil, false
+	}
+	b = b[size:]
+	return string(b[:n]), b[n:], true
 }
 
 // The last-seen time has a key of its own: it changes all the time, and writing
 // the whole record each time costs more than twice as much. Its checksum
 // covers the session's key too.
-func encodeSeen(seen time.Time, key sessionstore.Key) []byte {
-	b := binary.BigEndian.AppendUint64(make([]byte, 0, seenSize), uint64(seen.UnixNano()))
-	return binary.BigEndian.AppendUint32(b, seenChecksum(b, key))
-}
+func encodeSeen(seen time.Time, key sessionstore.Key) []byte { return encodeTime(seen, key[:]) }
 
 func decodeSeen(b []byte, key sessionstore.Key) (time.Time, error) {
-	if len(b) != seenSize || binary.BigEndian.Uint32(b[8:]) != seenChecksum(b[:8], key) {
+	seen, ok := decodeTime(b, key[:])
+	if !ok {
 		return time.Time{}, fmt.Errorf("%w: its last-seen time is damaged", sessionstore.ErrInvalidRecord)
 	}
-	return time.Unix(0, int64(binary.BigEndian.Uint64(b))).UTC(), nil
+	return seen, nil
 }
 
-func seenChecksum(b []byte, key sessionstore.Key) uint32 {
+// encodeTime writes a time of what key names, with a checksum over both.
+func encodeTime(at time.Time, key []byte) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, timeSize), uint64(at.UnixNano()))
+	return binary.BigEndian.AppendUint32(b, timeChecksum(b, key))
+}
+
+func decodeTime(b, key []byte) (at time.Time, ok bool) {
+	if len(b) != timeSize || binary.BigEndian.Uint32(b[8:]) != timeChecksum(b[:8], key) {
+		return time.Time{}, false
+	}
+	return time.Unix(0, int64(binary.BigEndian.Uint64(b))).UTC(), true
+}
+
+func timeChecksum(b, key []byte) uint32 {
 	table := crc32.MakeTable(crc32.Castagnoli)
-	return crc32.Update(crc32.Checksum(key[:], table), table, b)
+	return crc32.Update(crc32.Checksum(key, table), table, b)
 }
 
 // Badger's TTL only collects what nobody can use any more: it has whole
@@ -108,6 +147,37 @@ func sessionEntry(key sessionstore.Key, record []byte, expiresAt uint64, session
 	return e
 }
 
+// recordKey is the session that a record stands under.
+func recordKey(item *badger.Item) (key sessionstore.Key) {
+	copy(key[:], item.Key()[1:])
+	return key
+}
+
+// decodeRecord reads the record of a session. One that cannot be trusted is
+// ok == false.
+func decodeRecord(item *badger.Item) (session *sessionstore.Session, ok bool, err error) {
+	key := recordKey(item)
+	if len(item.Key()) != 1+len(key) {
+		return nil, false, nil
+	}
+	err = item.Value(func(b []byte) error {
+		var invalid error
+		session, invalid = sessionstore.DecodeSession(b, key)
+		ok = invalid == nil
+		return nil
+	})
+	return session, ok && err == nil, err
+}
+
+// setSession writes the record of a session and its place in the index: they
+// are collected at one time.
+func setSession(txn *badger.Txn, key sessionstore.Key, record []byte, expiresAt uint64, session *sessionstore.Session) error {
+	if err := txn.SetEntry(indexEntry(key, expiresAt, session)); err != nil {
+		return err
+	}
+	return txn.SetEntry(sessionEntry(key, record, expiresAt, session))
+}
+
 // touch stores one last-seen time, if the session is there and was not seen
 // later. What it finds damaged it leaves alone: the next Get refuses it.
 func touch(txn *badger.Txn, t sessionstore.Touch) error {
@@ -136,7 +206,7 @@ func touch(txn *badger.Txn, t sessionstore.Touch) error {
 		}
 		if int64(expiresAt)-t.Seen.Unix() < idleLife(session)/2 {
 			expiresAt = expiry(session, t.Seen)
-			if err := txn.SetEntry(sessionEntry(t.Key, record, expiresAt, session)); err != nil {
+			if err := setSession(txn, t.Key, record, expiresAt, session); err != nil {
 				return err
 			}
 		}

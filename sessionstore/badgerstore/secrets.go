@@ -3,6 +3,7 @@ package badgerstore
 import (
 	"bytes"
 	"context"
+	"errors"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -46,6 +47,28 @@ func (s *Store) Secret(ctx context.Context, name string, fresh []byte) ([]byte, 
 		},
 	})
 	// After an error secret may still be written to.
+	if errors.Is(err, sessionstore.ErrNoSpace) {
+		return s.storedSecret(ctx, name, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return secret, nil
+}
+
+// storedSecret returns the secret of that name, as it can still be read, or the
+// error for which none can be stored.
+func (s *Store) storedSecret(ctx context.Context, name string, full error) (secret []byte, err error) {
+	err = s.view(ctx, func(txn *badger.Txn) error {
+		stored, err := value(txn, secretKey(name))
+		if err != nil || stored == nil {
+			return errors.Join(full, err)
+		}
+		if secret, err = sessionstore.DecodeSecret(stored, name); err != nil {
+			return errors.Join(full, err)
+		}
+		return nil
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ func TestSessionsAcrossRestarts(t *testing.T) {
 	var store *Store
 	start := func() *sessionstore.Sessions {
 		var err error
-		store, err = Open(dir, nil)
+		store, err = Open(dir, Options{}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

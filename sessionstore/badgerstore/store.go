@@ -20,7 +20,7 @@ import (
 // Store is a sessionstore.Store in a folder. What it has acknowledged is on
 // the disk: sessions, last-seen times, counters and secrets survive a power cut.
 type Store struct {
-	db        *badger.DB
+	db        *badger.DB // set while committer.waiting is true, if the folder is opened late
 	committer *committer
 	log       *slog.Logger
 
@@ -30,57 +30,35 @@ type Store struct {
 	closed bool
 }
 
-// ErrInUse is a folder that another process, or another Store, has open.
-var ErrInUse = errors.New("in use by another process")
-
-// Open opens the sessions in folder dir, which is created, for this user alone,
-// if it is missing. A folder that other users can enter, that holds something
-// else or sessions of a newer format is refused and left as it is. Badger's
-// own messages go to log at debug, its warnings and errors at warn level; nil: nowhere.
-func Open(dir string, log *slog.Logger) (*Store, error) {
-	if err := prepareFolder(dir); err != nil {
-		return nil, err
-	}
-	if err := recoverFolder(dir); err != nil {
-		return nil, err
-	}
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	db, err := badger.Open(options(dir, logger{log}))
-	switch {
-	case err != nil && strings.Contains(err.Error(), "Another process is using this Badger database"):
-		// Badger has no error value for it; a test watches the text.
-		return nil, fmt.Errorf("session folder %q is %w; if Caddy is running, use \"caddy reload\"", dir, ErrInUse)
-	case err != nil:
-		return nil, fmt.Errorf("opening session folder %q: %w", dir, err)
-	}
-	return &Store{db: db, committer: startCommitter(db), log: log}, nil
-}
-
-// Create stores a new session, the record of its user and the deletion of the
-// session that it replaces, all or nothing.
+// Create stores a new session, its place in the index, the record of its user
+// and the deletion of the session that it replaces, all or nothing.
 func (s *Store) Create(ctx context.Context, key sessionstore.Key, session *sessionstore.Session, replaces *sessionstore.Key) error {
 	record, err := sessionstore.AppendSession(nil, key, session)
 	if err != nil {
 		return err
 	}
+	var lost places
+	if replaces != nil {
+		if lost, err = s.lostPlaces(ctx, *replaces); err != nil {
+			return fmt.Errorf("storing session: %w", err)
+		}
+	}
 	create := &operation{
-		size: len(record) + userRecordSize,
+		size: len(record) + indexSize(session) + userRecordSize,
 		apply: func(txn *badger.Txn) error {
 			user, err := s.nextUserRecord(txn, session)
 			if err != nil {
 				return err
 			}
 			if replaces != nil {
-				if _, err := s.delete(txn, *replaces); err != nil {
+				if _, err := s.delete(txn, *replaces, lost); err != nil {
 					return err
 				}
 			}
 			if err := txn.SetEntry(user); err != nil {
 				return err
 			}
-			return txn.SetEntry(sessionEntry(key, record, expiry(session, session.Created), session))
+			return setSession(txn, key, record, expiry(session, session.Created), session)
 		},
 	}
 	return s.commit(ctx, "storing session", create)
@@ -88,7 +66,11 @@ func (s *Store) Create(ctx context.Context, key sessionstore.Key, session *sessi
 
 // Get returns the session under key and when it was last seen.
 func (s *Store) Get(ctx context.Context, key sessionstore.Key) (session *sessionstore.Session, lastSeen time.Time, ok bool, err error) {
+	ended := s.committer.ended.Load()
 	err = s.view(ctx, func(txn *badger.Txn) error {
+		if ended.has(key) {
+			return nil
+		}
 		b, err := value(txn, sessionKey(key))
 		if err != nil || b == nil {
 			return err
@@ -127,23 +109,6 @@ func (s *Store) Touch(ctx context.Context, touches []sessionstore.Touch) error {
 	return s.commitAll(ctx, "storing last-seen times", operations)
 }
 
-// Delete removes the session under key.
-func (s *Store) Delete(ctx context.Context, key sessionstore.Key) (ok bool, err error) {
-	var found bool
-	err = s.commit(ctx, "deleting session", &operation{
-		size: touchSize,
-		apply: func(txn *badger.Txn) (err error) {
-			found, err = s.delete(txn, key)
-			return err
-		},
-	})
-	// After an error found may still be written to.
-	if err != nil {
-		return false, err
-	}
-	return found, nil
-}
-
 // User returns a user's record.
 func (s *Store) User(ctx context.Context, directory, id string) (record sessionstore.UserRecord, ok bool, err error) {
 	err = s.view(ctx, func(txn *badger.Txn) error {
@@ -161,24 +126,8 @@ func (s *Store) User(ctx context.Context, directory, id string) (record sessions
 	return record, ok, nil
 }
 
-// Close waits for the calls under way, commits what they left and closes the
-// folder.
-func (s *Store) Close() error {
-	s.open.Lock()
-	defer s.open.Unlock()
-	if s.closed {
-		return sessionstore.ErrClosed
-	}
-	s.closed = true
-	s.committer.stop()
-	if err := s.db.Close(); err != nil {
-		return fmt.Errorf("closing session folder %q: %w", s.db.Opts().Dir, err)
-	}
-	return nil
-}
-
 // view reads within one snapshot.
-func (s *Store) view(ctx context.Context, read func(*badger.Txn) error) error {
+func (s *Store) view(ctx context.Context, read func(*badger.Txn) error) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -187,7 +136,25 @@ func (s *Store) view(ctx context.Context, read func(*badger.Txn) error) error {
 	if s.closed {
 		return sessionstore.ErrClosed
 	}
-	return s.db.View(read)
+	s.committer.reading.RLock()
+	defer s.committer.reading.RUnlock()
+	if s.committer.waiting.Load() {
+		return s.notOpen()
+	}
+	db := s.db
+	defer func() {
+		if errors.Is(err, errBroken) {
+			err = s.notOpen() // the committer is about to notice
+		}
+	}()
+	defer mend(db, &err)
+	return db.View(read)
+}
+
+// notOpen is the error of who reads before the folder is open, and between a
+// breakdown and the end of it.
+func (s *Store) notOpen() error {
+	return fmt.Errorf("%w: session folder %q is not open yet", sessionstore.ErrNoSpace, s.committer.dir)
 }
 
 // commit has operations done and waits until they are on the disk.
@@ -218,23 +185,6 @@ func (s *Store) commitAll(ctx context.Context, doing string, operations []*opera
 		operations = operations[n:]
 	}
 	return nil
-}
-
-// delete removes the session and its last-seen time. A missing one costs no
-// write, as anybody can ask for it; but once a write has failed, what is
-// missing here may still be on the disk.
-func (s *Store) delete(txn *badger.Txn, key sessionstore.Key) (ok bool, err error) {
-	item, err := get(txn, sessionKey(key))
-	if err != nil {
-		return false, err
-	}
-	if item == nil && !s.committer.doubt {
-		return false, nil
-	}
-	if err := txn.Delete(sessionKey(key)); err != nil {
-		return false, err
-	}
-	return item != nil, txn.Delete(seenKey(key))
 }
 
 // nextUserRecord is the user's record after the sign-in. One that cannot be

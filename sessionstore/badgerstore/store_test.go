@@ -24,7 +24,7 @@ import (
 
 func open(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir, nil)
+	s, err := Open(dir, Options{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestEmptyLogOfAKilledProcess(t *testing.T) {
 		t.Skip("Badger's lock cannot be taken for a moment there")
 	}
 	dir := filepath.Join(t.TempDir(), "sessions")
-	s, err := Open(dir, nil)
+	s, err := Open(dir, Options{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestEmptyLogOfAKilledProcess(t *testing.T) {
 	empty := filepath.Join(dir, "00099.mem")
 	write(t, empty, "")
 	write(t, filepath.Join(dir, "000099.vlog"), "")
-	if _, err := Open(dir, nil); !errors.Is(err, ErrInUse) {
+	if _, err := Open(dir, Options{}, nil); !errors.Is(err, ErrInUse) {
 		t.Errorf("second Open: %v, want in use", err)
 	}
 	if _, err := os.Stat(empty); err != nil {
@@ -116,7 +116,7 @@ func TestFolderRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, "holds the database of another program"},
-		{"a newer format", func(t *testing.T, dir string) { setFormat(t, dir, formatMagic+1) }, "has format 2, written by a newer version; this one knows up to 1"},
+		{"a newer format", func(t *testing.T, dir string) { setFormat(t, dir, formatMagic+1) }, "has format 3, written by a newer version; this one knows up to 2"},
 		{"an unknown format", func(t *testing.T, dir string) { setFormat(t, dir, formatOwner<<8) }, "has format 0, which is unknown"},
 		{"a damaged manifest", func(t *testing.T, dir string) {
 			mkdir(t, dir, 0o700)
@@ -127,7 +127,7 @@ func TestFolderRefused(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "sessions")
 			test.prepare(t, dir)
 			before := snapshot(t, dir)
-			_, err := Open(dir, nil)
+			_, err := Open(dir, Options{}, nil)
 			if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), fmt.Sprintf("%q", dir)) {
 				t.Errorf("error %v, want one with %q and the folder", err, test.want)
 			}
@@ -136,7 +136,7 @@ func TestFolderRefused(t *testing.T) {
 			}
 		})
 	}
-	if _, err := Open("", nil); err == nil {
+	if _, err := Open("", Options{}, nil); err == nil {
 		t.Error("a folder without a name was opened")
 	}
 }
@@ -197,7 +197,7 @@ func snapshot(t *testing.T, dir string) string {
 func TestFolderInUse(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sessions")
 	first := open(t, dir)
-	_, err := Open(dir, nil)
+	_, err := Open(dir, Options{}, nil)
 	want := fmt.Sprintf(`session folder %q is in use by another process; if Caddy is running, use "caddy reload"`, dir)
 	if !errors.Is(err, ErrInUse) || err.Error() != want {
 		t.Errorf("error %v, want %s", err, want)
@@ -335,6 +335,9 @@ func TestTTLNeverBeforeTheDeadline(t *testing.T) {
 				}
 			}
 			a, b := expires(t, s, sessionKey(key)), expires(t, s, seenKey(key))
+			if place := expires(t, s, indexKey(session)); !place.Equal(a) {
+				t.Fatalf("limits %v: its place is collected at %s, the session at %s", limits, place, a)
+			}
 			if !a.Equal(b) || a.Before(before) || limits.Absolute > 0 && !a.Equal(before) {
 				t.Fatalf("limits %v: last-seen time is collected at %s, its session at %s, before at %s", limits, b, a, before)
 			}

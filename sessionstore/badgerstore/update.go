@@ -1,6 +1,7 @@
 package badgerstore
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/dgraph-io/badger/v4"
@@ -16,7 +17,7 @@ func (s *Store) Update(ctx context.Context, key sessionstore.Key, session *sessi
 	}
 	var found bool
 	err = s.commit(ctx, "updating session", &operation{
-		size: len(record) + touchSize,
+		size: len(record) + indexSize(session) + touchSize,
 		apply: func(txn *badger.Txn) (err error) {
 			found, err = update(txn, key, record, session)
 			return err
@@ -30,8 +31,8 @@ func (s *Store) Update(ctx context.Context, key sessionstore.Key, session *sessi
 }
 
 // update stores another record of the session, if it is there and intact, and
-// leaves when it was last seen. Neither record is collected earlier than
-// before, and both at one time.
+// leaves when it was last seen. Nothing of it is collected earlier than
+// before, and all at one time.
 func update(txn *badger.Txn, key sessionstore.Key, record []byte, session *sessionstore.Session) (ok bool, err error) {
 	item, err := get(txn, sessionKey(key))
 	if err != nil || item == nil {
@@ -41,7 +42,8 @@ func update(txn *badger.Txn, key sessionstore.Key, record []byte, session *sessi
 	if err != nil {
 		return false, err
 	}
-	if _, err := sessionstore.DecodeSession(old, key); err != nil {
+	before, err := sessionstore.DecodeSession(old, key)
+	if err != nil {
 		return false, err
 	}
 	last, err := value(txn, seenKey(key))
@@ -65,5 +67,14 @@ func update(txn *badger.Txn, key sessionstore.Key, record []byte, session *sessi
 			return false, err
 		}
 	}
-	return true, txn.SetEntry(sessionEntry(key, record, expiresAt, session))
+	place := indexEntry(key, item.ExpiresAt(), before)
+	if !bytes.Equal(place.Key, indexKey(session)) {
+		if err := txn.Delete(place.Key); err != nil {
+			return false, err
+		}
+	} else if next := indexEntry(key, expiresAt, session); next.ExpiresAt == place.ExpiresAt && bytes.Equal(next.Value, place.Value) {
+		// As nearly always: other groups, and the place stays as it is.
+		return true, txn.SetEntry(sessionEntry(key, record, expiresAt, session))
+	}
+	return true, setSession(txn, key, record, expiresAt, session)
 }

@@ -20,6 +20,7 @@ import (
 type model struct {
 	key     sessionstore.Key
 	session *sessionstore.Session
+	world   *world
 
 	created, deleteBegun, deleted atomic.Bool
 	seen                          atomic.Int64 // newest acknowledged, nanoseconds
@@ -104,6 +105,7 @@ func (m *model) get(ctx context.Context, store sessionstore.Store) error {
 }
 
 func (m *model) create(ctx context.Context, store sessionstore.Store, replaces *model) error {
+	m.world.add(m)
 	var old *sessionstore.Key
 	if replaces != nil {
 		old = &replaces.key
@@ -112,7 +114,7 @@ func (m *model) create(ctx context.Context, store sessionstore.Store, replaces *
 	if err := store.Create(ctx, m.key, m.session, old); err != nil {
 		return err
 	}
-	m.created.Store(true)
+	m.world.acknowledged(m)
 	if replaces != nil {
 		replaces.deleted.Store(true)
 	}
@@ -137,65 +139,89 @@ func (m *model) delete(ctx context.Context, store sessionstore.Store) error {
 	return err
 }
 
+func (m *model) drop(ctx context.Context, store sessionstore.Store) error {
+	m.deleteBegun.Store(true)
+	err := store.Drop(ctx, []sessionstore.Key{m.key, NewKey()})
+	if err == nil {
+		m.deleted.Store(true)
+	}
+	return err
+}
+
+// revoke is what an operator does.
+func (m *model) revoke(ctx context.Context, store sessionstore.Store) error {
+	created := m.created.Load()
+	key, ok, err := store.Find(ctx, m.session.ID)
+	switch {
+	case err != nil:
+		return err
+	case !ok && created && !m.deleteBegun.Load():
+		return fmt.Errorf("session %s is not found, and nobody deleted it", m.session.ID)
+	case !ok:
+		return nil
+	case key != m.key:
+		return fmt.Errorf("session %s is found under another key", m.session.ID)
+	}
+	return m.delete(ctx, store)
+}
+
 func raise(v *atomic.Int64, n int64) {
 	for old := v.Load(); old < n && !v.CompareAndSwap(old, n); old = v.Load() {
 	}
 }
 
-// history lets several workers sign in, touch, update, replace, delete and read
-// the same sessions at once, some calls cancelled on the way, and restarts twice.
+// history lets several workers sign in, touch, update, replace, end, list and
+// read the same sessions at once, some calls cancelled on the way, and restarts
+// twice.
 func history(t *testing.T, b *bench) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	const workers, steps = 8, 250
-	var mu sync.Mutex
-	var models []*model
-	pick := func(r *rand.Rand) *model {
-		mu.Lock()
-		defer mu.Unlock()
-		if len(models) == 0 {
-			return nil
-		}
-		// Most of them recent, so that workers meet.
-		n := len(models)
-		return models[n-1-r.IntN(min(n, 12))]
-	}
+	w := newWorld()
 	step := func(r *rand.Rand) error {
 		ctx, cancel := t.Context(), context.CancelFunc(func() {})
 		if r.IntN(10) == 0 {
 			ctx, cancel = context.WithTimeout(ctx, time.Duration(r.IntN(1000))*time.Microsecond)
 		}
 		defer cancel()
-		m := pick(r)
+		m := w.pick(r)
 		what := r.IntN(100)
 		if m == nil || what < 15 {
-			fresh := &model{key: NewKey(), session: NewSession(fmt.Sprint(r.IntN(5)))}
+			fresh := &model{key: NewKey(), session: NewSession(fmt.Sprint(r.IntN(historyUsers))), world: w}
 			if what%3 != 0 {
 				m = nil
 			}
-			err := fresh.create(ctx, b, m)
-			if err == nil {
-				mu.Lock()
-				models = append(models, fresh)
-				mu.Unlock()
-			}
-			return err
+			return fresh.create(ctx, b, m)
 		}
 		switch {
-		case what < 35:
+		case what < 33:
 			return m.touch(ctx, b, m.session.Created.UnixNano()+r.Int64N(int64(time.Hour)))
-		case what < 45:
+		case what < 39:
 			return m.delete(ctx, b)
+		case what < 41:
+			return m.revoke(ctx, b)
+		case what < 43:
+			return m.drop(ctx, b)
+		case what < 45:
+			return w.deleteUser(ctx, b, m, r.IntN(2) == 0)
 		case what < 60:
 			return m.update(ctx, b)
+		case what < 62:
+			return w.list(ctx, b, everybody)
+		case what < 66:
+			query := of("empresa.local", m.session.User.ID)
+			query.Limit = 1 + r.IntN(5)
+			return w.list(ctx, b, query)
+		case what < 67:
+			return w.count(ctx, b)
 		default:
 			return m.get(ctx, b)
 		}
 	}
 	for round := range 3 {
 		var wg sync.WaitGroup
-		for w := range workers {
-			r := rand.New(rand.NewPCG(seed, uint64(round*workers+w)))
+		for worker := range workers {
+			r := rand.New(rand.NewPCG(seed, uint64(round*workers+worker)))
 			wg.Go(func() {
 				for range steps {
 					err := step(r)
@@ -208,11 +234,7 @@ func history(t *testing.T, b *bench) {
 		}
 		wg.Wait()
 		b.reopen()
-		for _, m := range models {
-			if err := m.get(t.Context(), b); err != nil {
-				t.Errorf("after a restart: %v", err)
-			}
-		}
+		w.check(t, b)
 	}
 }
 
@@ -221,14 +243,24 @@ func closedUnderLoad(t *testing.T, b *bench) {
 	store := b.Store
 	var begun, wg sync.WaitGroup
 	begun.Add(8)
+	world := newWorld()
 	for w := range 8 {
 		wg.Go(func() {
-			m := &model{key: NewKey(), session: NewSession(fmt.Sprint(w))}
+			m := &model{key: NewKey(), session: NewSession(fmt.Sprint(w)), world: world}
 			err := m.create(t.Context(), store, nil)
 			begun.Done()
 			for i := int64(1); err == nil; i++ {
 				if err = m.get(t.Context(), store); err == nil {
 					err = m.touch(t.Context(), store, m.session.Created.UnixNano()+i)
+				}
+				switch {
+				case err != nil:
+				case w == 0:
+					_, err = store.DeleteUser(t.Context(), "empresa.local", "nobody", nil)
+				case w < 3:
+					err = world.list(t.Context(), store, everybody)
+				case w == 3:
+					_, err = store.Count(t.Context())
 				}
 			}
 			if !errors.Is(err, sessionstore.ErrClosed) {

@@ -37,7 +37,22 @@ func Run(t *testing.T, open func(t *testing.T, dir string) sessionstore.Store) {
 		{"a touch never brings a session back", touchAfterDelete},
 		{"a batch of touches is stored whole", touchedBatch},
 		{"a delete is idempotent", deleted},
+		{"sessions are dropped", dropped},
+		{"the sessions of a user are deleted, but one", userDeleted},
+		{"many sessions of a user are deleted", userOfManySessionsDeleted},
+		{"a user's sign-ins before a deletion are gone after it", userDeletedUnderLoad},
+		{"sessions are listed by user, in the order of their sign-ins", listed},
+		{"a listing follows an update", listedUpdated},
+		{"users whose names run together are listed and deleted apart", listedApart},
+		{"a listing comes in pages of any size", listedPages},
+		{"a listing goes on while sessions come and go", listedWhileTheyChange},
+		{"a listing under load has each session once", listedUnderLoad},
+		{"a listing of nonsense shows nothing of others", listedBadly},
+		{"a session is found by its public id", found},
+		{"sessions and users are counted", counted},
 		{"a user record counts the sign-ins", users},
+		{"users are listed in pages", usersListed},
+		{"a listing of users from nonsense", usersListedBadly},
 		{"users of other directories are other users", sameIDs},
 		{"everything is there after reopening", reopened},
 		{"a session without an absolute limit is kept while it is used", unlimited},
@@ -52,9 +67,13 @@ func Run(t *testing.T, open func(t *testing.T, dir string) sessionstore.Store) {
 		{"the first secret of a name stays", secretKept},
 		{"of several first secrets all callers get one", secretsAtOnce},
 		{"a secret that must not be stored is refused", secretRefused},
+		{"the latest time only rises", marked},
+		{"the latest of many times is kept", markedAtOnce},
 		{"a cancelled call says so", cancelled},
 		{"a closed store says so", closed},
+		{"a call that fails midway returns nothing", failedMidway},
 		{"calls that cross Close finish or say closed", closedUnderLoad},
+		{"a random history, step by step", steps},
 		{"a random concurrent history", history},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -418,14 +437,17 @@ func cancelled(t *testing.T, b *bench) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	fresh := NewKey()
-	for name, err := range calls(b, ctx, key, fresh) {
-		if !errors.Is(err, context.Canceled) {
-			t.Errorf("%s with a cancelled context: error %v, want context.Canceled", name, err)
+	for name, answer := range calls(b, func() context.Context { return ctx }, key, fresh) {
+		if !errors.Is(answer.err, context.Canceled) {
+			t.Errorf("%s with a cancelled context: error %v, want context.Canceled", name, answer.err)
 		}
+		answer.wantNothing(t, name+" with a cancelled context")
 	}
 	b.want(key, s, s.Created)
 	b.wantMissing(fresh)
 	b.wantCounters()
+	b.wantMark(time.Time{}, time.Time{})
+	b.wantListed(everybody, asListed(key, s, s.Created))
 	if got, err := b.Secret(t.Context(), "cancelled", []byte("of a later caller")); err != nil || string(got) != "of a later caller" {
 		t.Errorf("Secret: %q, %v: that of a cancelled call was stored", got, err)
 	}
@@ -437,27 +459,13 @@ func closed(t *testing.T, b *bench) {
 	if err := store.Close(); err != nil {
 		t.Fatalf("Close: %v", err)
 	}
-	for name, err := range calls(store, t.Context(), key, NewKey()) {
-		if !errors.Is(err, sessionstore.ErrClosed) {
-			t.Errorf("%s of a closed store: error %v, want ErrClosed", name, err)
+	for name, answer := range calls(store, t.Context, key, NewKey()) {
+		if !errors.Is(answer.err, sessionstore.ErrClosed) {
+			t.Errorf("%s of a closed store: error %v, want ErrClosed", name, answer.err)
 		}
+		answer.wantNothing(t, name+" of a closed store")
 	}
 	if err := store.Close(); err != nil && !errors.Is(err, sessionstore.ErrClosed) {
 		t.Errorf("second Close: %v", err)
 	}
-}
-
-// calls makes every call once.
-func calls(store sessionstore.Store, ctx context.Context, key, fresh sessionstore.Key) map[string]error {
-	errs := map[string]error{}
-	_, _, _, errs["Get"] = store.Get(ctx, key)
-	_, errs["Delete"] = store.Delete(ctx, key)
-	_, _, errs["User"] = store.User(ctx, "empresa.local", "id-1")
-	errs["Create"] = store.Create(ctx, fresh, NewSession("id-1"), nil)
-	errs["Touch"] = store.Touch(ctx, []sessionstore.Touch{{Key: key, Seen: time.Now()}})
-	_, errs["Update"] = store.Update(ctx, key, NewSession("id-1"))
-	errs["SaveCounters"] = store.SaveCounters(ctx, []sessionstore.Counter{NewCounter("x")})
-	errs["Counters"] = store.Counters(ctx, func(sessionstore.Counter) error { return nil })
-	_, errs["Secret"] = store.Secret(ctx, "cancelled", []byte("fresh"))
-	return errs
 }
