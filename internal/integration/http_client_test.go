@@ -2,9 +2,11 @@ package integration
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -81,10 +83,18 @@ func (c *client) send(method, path, body string, fields ...string) (reply, error
 func (c *client) do(t testing.TB, method, path, body string, fields ...string) reply {
 	t.Helper()
 	r, err := c.send(method, path, body, fields...)
+	for attempt := 0; attempt < 3 && method == http.MethodGet && cut(err); attempt++ {
+		r, err = c.send(method, path, body, fields...)
+	}
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
 	return r
+}
+
+// cut is how a request fails whose session ends while it is answered.
+func cut(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // trySignIn asks for a session through the JSON API.
