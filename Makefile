@@ -1,6 +1,10 @@
 # make test   set up a Debian machine, build, check and test everything
 # make check  the same without set-up and tests: build, vet, gofmt, staticcheck
-# make bench  measure; prints numbers, judges nothing
+# make bench  measure; prints numbers, ratios first, judges nothing. It takes
+#             about a quarter of an hour, 1 GB of disk in BENCH_DIR (default: the
+#             folder for temporary files; it has to be on a real disk) and wants
+#             the machine for itself. To try it: make bench BENCH="-sessions
+#             20000 -short"; go run ./internal/bench -help names the rest
 #
 # `go test ./...` alone needs nothing installed and skips what needs a real
 # server. Here such a skip is a failure. Samba's ports need root: for another
@@ -27,4 +31,5 @@ check:
 	go run $(STATICCHECK) ./...
 
 bench:
+	go run ./internal/bench $(if $(BENCH_DIR),-dir $(BENCH_DIR)) $(BENCH)
 	go test -run '^$$' -bench . -benchmem -timeout 20m ./...
