@@ -1,7 +1,8 @@
 // Package caddyauth holds the Caddy modules of the sign-in: the app ldap_auth,
 // which owns the directory, the sessions and the shared policy; the handlers
-// ldap_login and require_session; the matcher session_group; and the storage
-// module badger. It is the only package of this project that imports Caddy.
+// ldap_login and require_session; the matcher session_group; the storage module
+// badger; the admin API and the commands. It is the only package of this
+// project that imports Caddy.
 package caddyauth
 
 import (

@@ -61,7 +61,9 @@ func (q *request) serveWatched(w http.ResponseWriter, r *http.Request, next cadd
 		}
 		a.open.protocol = r.ProtoMajor
 		a.open.ctx.Context = r.Context()
-		r = r.WithContext(&a.open.ctx)
+		// In place: Caddy's placeholders read the request that the server has,
+		// and {http.request.body} puts back there what it has read.
+		*r = *r.WithContext(&a.open.ctx)
 		if r.Body != nil && r.Body != http.NoBody {
 			a.open.body = true
 			r.Body = &watchedBody{r.Body, a}
@@ -85,7 +87,6 @@ func (a *answer) unwatch() {
 // returns: from then on it is the server's.
 func (a *answer) stopWatching() {
 	a.unwatch()
-	a.open.ctx.end()
 	if !a.open.ended.Load() {
 		return
 	}

@@ -398,3 +398,29 @@ func (s *server) sessions() *sessionstore.Sessions {
 	}
 	return open
 }
+
+// What watches an answer stands in the server's own request: placeholders read
+// that one, error routes go on with it.
+func TestPlaceholdersSeeTheWatchedRequest(t *testing.T) {
+	for name, site := range map[string]string{
+		"behind the gate":   "require_session\nrequest_header X-Copy {http.request.body}\nreverse_proxy UPSTREAM",
+		"in an error route": "require_session\nerror /fails 404\nhandle_errors {\n\t\treverse_proxy UPSTREAM {\n\t\t\theader_up X-Copy copied\n\t\t}\n\t}",
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, setup{site: site})
+			c := s.signIn("ac12345")
+			sent := ""
+			if name == "behind the gate" {
+				sent = "hola"
+			}
+			got := s.do("POST", "/fails", c.shown, body("text/plain", sent))
+			if got.StatusCode != http.StatusOK {
+				t.Fatalf("got %d %s", got.StatusCode, got.body)
+			}
+			seen := s.upstream.last(t)
+			if copied := seen.header.Get("X-Copy"); copied == "" || seen.body != sent {
+				t.Errorf("the upstream got X-Copy %q and the body %q, want %q", copied, seen.body, sent)
+			}
+		})
+	}
+}
