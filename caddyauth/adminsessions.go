@@ -23,23 +23,15 @@ type adminSession struct {
 	Created   time.Time `json:"created"`
 	LastSeen  time.Time `json:"last_seen"`
 
-	// SecondsLeft until it ends without a further request, and until it ends in
-	// any case, null without such a limit.
-	SecondsLeft         int64  `json:"seconds_left"`
-	AbsoluteSecondsLeft *int64 `json:"absolute_seconds_left"`
+	timeLeft
 }
 
 func adminSessionOf(e sessionstore.Entry) adminSession {
-	s := adminSession{
+	return adminSession{
 		ID: e.ID, User: e.User.Username, Directory: e.User.Directory, UserID: e.User.ID, Name: e.User.DisplayName,
 		ClientIP: e.ClientIP, Created: wholeSecond(e.Created), LastSeen: wholeSecond(e.Seen),
-		SecondsLeft: int64(e.IdleLeft / time.Second),
+		timeLeft: timeLeftOf(e.IdleLeft, e.AbsoluteLeft),
 	}
-	if e.AbsoluteLeft > 0 {
-		left := int64(e.AbsoluteLeft / time.Second)
-		s.AbsoluteSecondsLeft = &left
-	}
-	return s
 }
 
 // adminSessionPage is a page of the listing of sessions.

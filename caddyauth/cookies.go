@@ -115,16 +115,20 @@ type sentCookies struct {
 	token   sessionstore.Token // its token, when valid
 	valid   bool               // there is exactly one value, and it is well-formed
 
-	// doubled are the well-formed tokens where there is more than one value:
-	// none of them is a session, but a sign-out or sign-in ends them all. Only
-	// the server's limit for headers bounds them: leaving one out would leave a
+	csrf string       // the csrftoken cookie, "" when there is none
+	more *moreCookies // nil where each was sent once, as nearly always
+	line string       // the whole header, which only a sign-in reads again
+}
+
+// moreCookies are those that were sent more than once.
+type moreCookies struct {
+	// tokens are the well-formed ones where there is more than one value: none
+	// of them is a session, but a sign-out or sign-in ends them all. Only the
+	// server's limit for headers bounds them: leaving one out would leave a
 	// session alive.
-	doubled []sessionstore.Token
+	tokens []sessionstore.Token
 
-	devices []string // the device cookies: which one is planted, their MACs tell
-
-	csrf     string   // the csrftoken cookie, "" when there is none
-	moreCSRF []string // further ones, as another path or host of ours sets them
+	csrf []string // as another path or host of ours sets them
 }
 
 // maxMoreCSRF bounds how many further csrftoken cookies are looked at.
@@ -135,12 +139,41 @@ func (sent *sentCookies) tokens() []sessionstore.Token {
 	if sent.valid {
 		return []sessionstore.Token{sent.token}
 	}
-	return sent.doubled
+	return sent.doubled()
+}
+
+// doubled are the tokens where there is more than one.
+func (sent *sentCookies) doubled() []sessionstore.Token {
+	if sent.more == nil {
+		return nil
+	}
+	return sent.more.tokens
 }
 
 // hasCSRF tells whether one of the csrftoken cookies is the secret.
 func (sent *sentCookies) hasCSRF(secret string) bool {
-	return sent.csrf == secret || slices.Contains(sent.moreCSRF, secret)
+	return sent.csrf == secret || sent.more != nil && slices.Contains(sent.more.csrf, secret)
+}
+
+// another makes room for what was sent more than once.
+func (sent *sentCookies) another() *moreCookies {
+	if sent.more == nil {
+		sent.more = new(moreCookies)
+	}
+	return sent.more
+}
+
+// devices returns the device cookies that were sent: which one is planted, their
+// MACs tell.
+func (c *cookieConfig) devices(sent *sentCookies, tls bool) []string {
+	var devices []string
+	wanted := c.deviceName(tls)
+	for name, value := range cookiePairs(sent.line) {
+		if name == wanted && value != "" && len(value) <= maxDeviceCookie && len(devices) < maxDeviceCookies {
+			devices = append(devices, value)
+		}
+	}
+	return devices
 }
 
 // takeCookies reads our cookies and removes the session cookie and the device
@@ -153,7 +186,10 @@ func (c *cookieConfig) takeCookies(h http.Header, tls bool) sentCookies {
 	if len(lines) == 0 {
 		return sent
 	}
-	wanted, wantedDevice := c.sessionName(tls), c.deviceName(tls)
+	if sent.line = lines[0]; len(lines) > 1 {
+		sent.line = strings.Join(lines, ";")
+	}
+	wanted := c.sessionName(tls)
 	var value string
 	var all map[string]struct{} // the values, where there are several
 	found := false
@@ -175,14 +211,13 @@ func (c *cookieConfig) takeCookies(h http.Header, tls bool) sentCookies {
 				}
 			case c.isDevice(name):
 				ours = true
-				if name == wantedDevice && val != "" && len(val) <= maxDeviceCookie && len(sent.devices) < maxDeviceCookies {
-					sent.devices = append(sent.devices, val)
-				}
 			case name != csrfCookie:
 			case sent.csrf == "":
 				sent.csrf = val
-			case len(sent.moreCSRF) < maxMoreCSRF:
-				sent.moreCSRF = append(sent.moreCSRF, val)
+			default:
+				if more := sent.another(); len(more.csrf) < maxMoreCSRF {
+					more.csrf = append(more.csrf, val)
+				}
 			}
 		}
 		if ours {
@@ -204,7 +239,8 @@ func (c *cookieConfig) takeCookies(h http.Header, tls bool) sentCookies {
 	}
 	for value := range all {
 		if token, ok := sessionstore.ParseToken(value); ok {
-			sent.doubled = append(sent.doubled, token)
+			more := sent.another()
+			more.tokens = append(more.tokens, token)
 		}
 	}
 	return sent
@@ -213,6 +249,9 @@ func (c *cookieConfig) takeCookies(h http.Header, tls bool) sentCookies {
 // withoutOurs returns a Cookie line without the cookies that no application is
 // to see, the others as they were.
 func (c *cookieConfig) withoutOurs(line string) string {
+	if rest, ok := c.oneRun(line); ok {
+		return rest
+	}
 	var rest strings.Builder
 	rest.Grow(len(line))
 	for pair := range strings.SplitSeq(line, ";") {
@@ -229,6 +268,35 @@ func (c *cookieConfig) withoutOurs(line string) string {
 		rest.WriteString(pair)
 	}
 	return rest.String()
+}
+
+// oneRun returns what withoutOurs does, as a part of the line, if the cookies
+// that stay are next to each other: mostly they are.
+func (c *cookieConfig) oneRun(line string) (rest string, ok bool) {
+	start, end := -1, -1
+	for at := 0; at <= len(line); {
+		next := len(line)
+		if i := strings.IndexByte(line[at:], ';'); i >= 0 {
+			next = at + i
+		}
+		pair := trimOWS(line[at:next])
+		name, _, _ := strings.Cut(pair, "=")
+		name = trimOWS(name)
+		switch {
+		case pair == "" || c.isDevice(name) || c.isSession(name):
+		case start < 0:
+			start, end = at, next
+		case end+1 == at:
+			end = next
+		default:
+			return "", false
+		}
+		at = next + 1
+	}
+	if start < 0 {
+		return "", true
+	}
+	return trimOWS(line[start:end]), true
 }
 
 // cookiePairs yields the names and values of a Cookie line.

@@ -29,7 +29,7 @@ func (s *site) ownSessions(w http.ResponseWriter, r *http.Request, q *request) e
 		return s.refuseGate(w, r, q, codeDirectoryUnavailable)
 	}
 	q.answer.renew = true
-	viewOf(q.session).setPlaceholders(replacerOf(r))
+	q.showUser(r, viewOf(q.session), "")
 	if r.Method == http.MethodPost {
 		return s.endSessions(w, r, q)
 	}
@@ -44,11 +44,7 @@ type listedSession struct {
 	LastSeen string `json:"last_seen"`
 	ClientIP string `json:"client_ip"`
 
-	// SecondsLeft until it ends without a further request.
-	SecondsLeft int64 `json:"seconds_left"`
-
-	// AbsoluteSecondsLeft until it ends in any case, null without such a limit.
-	AbsoluteSecondsLeft *int64 `json:"absolute_seconds_left"`
+	timeLeft
 }
 
 // listSessions shows the user's sessions, the newest sign-in first.
@@ -69,17 +65,12 @@ func (s *site) listSessions(w http.ResponseWriter, r *http.Request, q *request) 
 	}
 	list := make([]listedSession, 0, len(entries))
 	for _, entry := range entries {
-		listed := listedSession{
+		list = append(list, listedSession{
 			ID: entry.ID, Current: entry.ID == q.session.ID, ClientIP: entry.ClientIP,
-			Created:     entry.Created.UTC().Format(time.RFC3339),
-			LastSeen:    entry.Seen.UTC().Format(time.RFC3339),
-			SecondsLeft: int64(entry.IdleLeft / time.Second),
-		}
-		if entry.AbsoluteLeft > 0 {
-			left := int64(entry.AbsoluteLeft / time.Second)
-			listed.AbsoluteSecondsLeft = &left
-		}
-		list = append(list, listed)
+			Created:  entry.Created.UTC().Format(time.RFC3339),
+			LastSeen: entry.Seen.UTC().Format(time.RFC3339),
+			timeLeft: timeLeftOf(entry.IdleLeft, entry.AbsoluteLeft),
+		})
 	}
 	return writeJSON(w, http.StatusOK, struct {
 		Status   string          `json:"status"`

@@ -35,6 +35,12 @@ type place struct {
 	giveBack func()
 }
 
+// signingIn is what a request has for as long as it signs in.
+type signingIn struct {
+	place         place     // in the directory's queue
+	credentialsAt time.Time // when they had come in
+}
+
 // take takes a place at a directory, for the one that was held before.
 func (p *place) take(d *configuredDirectory) error {
 	if p.in == d {
@@ -82,7 +88,7 @@ func (s *site) prove(ctx context.Context, r *http.Request, q *request, creds cre
 		p.err = storeError{err}
 		return p
 	}
-	if p.err = q.place.take(p.directory); p.err != nil {
+	if p.err = q.signing.place.take(p.directory); p.err != nil {
 		return p
 	}
 
@@ -104,7 +110,7 @@ func (s *site) prove(ctx context.Context, r *http.Request, q *request, creds cre
 	chosen, err := ldap.Choose(ctx, app.ldapDirectories(), creds.username)
 	if err == nil {
 		p.directory = app.directoryOf(chosen.Label())
-		err = q.place.take(p.directory)
+		err = q.signing.place.take(p.directory)
 	}
 	if err == nil && attempt != nil {
 		if owner == nil && !chosen.HasService() {
@@ -156,7 +162,7 @@ func (app *App) beginAttempt(ctx context.Context, r *http.Request, q *request, o
 		return nil, storeError{errThrottleNotReady}
 	}
 	return attempts.Begin(ctx, throttle.Request{
-		Source: clientIP(r), Name: accountID(label, reader.AccountName(username)), Devices: q.cookies.devices,
+		Source: clientIP(r), Name: accountID(label, reader.AccountName(username)), Devices: app.cookies.devices(&q.cookies, q.tls),
 	}, app.throttleLimits)
 }
 

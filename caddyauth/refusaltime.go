@@ -59,8 +59,8 @@ func refusalTime(ready, asked, slowest time.Duration) time.Duration {
 // holdBack returns when the answer to a refused sign-in may leave, or when the
 // client goes away. Its place is given back then.
 func (q *request) holdBack(ctx context.Context, p proof) {
-	waitUntil(ctx, q.credentialsAt.Add(refusalTime(time.Since(q.credentialsAt), p.asked, time.Duration(p.directory.slowest.Load()))))
-	q.place.leave()
+	waitUntil(ctx, q.signing.credentialsAt.Add(refusalTime(time.Since(q.signing.credentialsAt), p.asked, time.Duration(p.directory.slowest.Load()))))
+	q.signing.place.leave()
 }
 
 // noteRefusal counts the time of a refusal by the directory.

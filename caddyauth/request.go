@@ -23,25 +23,24 @@ type request struct {
 	app      *App
 	start    time.Time
 	original *url.URL
-	tls      bool
 	cookies  sentCookies
-
-	// A sign-in's place in the directory's queue, and when its credentials had
-	// come in.
-	place         place
-	credentialsAt time.Time
+	signing  *signingIn // what a sign-in has more, nil for other requests
 
 	// paths are those of an ldap_login that ran before, nil without one.
 	paths *signInPaths
 
+	result    sessionstore.Result
+	session   sessionstore.Handle
+	directory *configuredDirectory // of the session, when that is live
+	lookupErr error
+
+	shown       *sessionstore.User // whom the placeholders are about
+	shownGroups string
+
+	tls, lookedUp, touched bool
+
 	// keepCookie: this answer must not touch the session cookie.
 	keepCookie bool
-
-	lookedUp, touched bool
-	result            sessionstore.Result
-	session           sessionstore.Handle
-	directory         *configuredDirectory // of the session, when that is live
-	lookupErr         error
 
 	// answer is the writer of what comes behind; first is where it starts, so
 	// that it costs no memory of its own.

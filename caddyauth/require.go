@@ -195,7 +195,7 @@ func (g *RequireSession) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 		if !watched {
 			defer q.answer.stopWatching()
 		}
-		g.identify(r, q.directory, viewOf(q.session))
+		g.identify(r, q)
 		q.answer.renew = true
 		return q.serveWatched(w, r, next)
 	case allowPublic:
@@ -265,11 +265,10 @@ func (g *RequireSession) gather(f *facts, r *http.Request, q *request, required 
 }
 
 // identify tells the handlers behind who is signed in.
-func (g *RequireSession) identify(r *http.Request, directory *configuredDirectory, view *userView) {
-	repl := replacerOf(r)
-	view.setPlaceholders(repl)
+func (g *RequireSession) identify(r *http.Request, q *request) {
+	directory, view := q.directory, viewOf(q.session)
 	groups := g.site.app.groupNames(directory.groups, view.memberships, g.forwardGroups)
-	repl.Set("http.auth.user.groups", groups)
+	q.showUser(r, view, groups)
 	if !g.headers.Off {
 		view.setHeaders(r.Header, g.headers, groups)
 	}
@@ -288,7 +287,7 @@ func (g *RequireSession) refuse(w http.ResponseWriter, r *http.Request, q *reque
 	}
 	// The session goes on, and its user is whom the access log is about.
 	q.answer.renew = true
-	viewOf(q.session).setPlaceholders(replacerOf(r))
+	q.showUser(r, viewOf(q.session), "")
 	g.site.app.audit.forbidden(r, q, reason)
 	return g.site.refuseGate(w, r, q, reason)
 }

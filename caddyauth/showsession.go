@@ -15,12 +15,25 @@ type sessionInfo struct {
 	DisplayName string `json:"display_name"`
 	Email       string `json:"email"`
 
-	// SecondsLeft until the session ends without a further request.
+	timeLeft
+}
+
+// timeLeft is how long a session lives, wherever one is shown in JSON.
+type timeLeft struct {
+	// SecondsLeft until it ends without a further request.
 	SecondsLeft int64 `json:"seconds_left"`
 
-	// AbsoluteSecondsLeft until it ends in any case, null without such a
-	// limit.
+	// AbsoluteSecondsLeft until it ends in any case, null without such a limit.
 	AbsoluteSecondsLeft *int64 `json:"absolute_seconds_left"`
+}
+
+func timeLeftOf(idle, absolute time.Duration) timeLeft {
+	left := timeLeft{SecondsLeft: int64(idle / time.Second)}
+	if absolute > 0 {
+		seconds := int64(absolute / time.Second)
+		left.AbsoluteSecondsLeft = &seconds
+	}
+	return left
 }
 
 // showSession lets an application ask who is signed in and when to warn them.
@@ -38,18 +51,12 @@ func (s *site) showSession(w http.ResponseWriter, r *http.Request, q *request) e
 	if q.overdue() {
 		return s.refuseSession(w, q, codeDirectoryUnavailable)
 	}
-	viewOf(q.session).setPlaceholders(replacerOf(r))
-	idle, absolute := q.session.Left()
+	q.showUser(r, viewOf(q.session), "")
 	user := q.session.User
 	info := sessionInfo{
 		Status: "ok", Username: user.Username, FirstName: user.FirstName, LastName: user.LastName,
-		DisplayName: user.DisplayName, Email: user.Email,
+		DisplayName: user.DisplayName, Email: user.Email, timeLeft: timeLeftOf(q.session.Left()),
 	}
-	if absolute > 0 {
-		left := int64(absolute / time.Second)
-		info.AbsoluteSecondsLeft = &left
-	}
-	info.SecondsLeft = int64(idle / time.Second)
 	return writeJSON(w, http.StatusOK, info)
 }
 

@@ -69,8 +69,9 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request, q *request, read c
 		s.app.audit.forbidden(r, q, refused)
 		return s.refuseSignIn(w, r, q, refused, "", refusalPage(refused))
 	}
+	q.signing = new(signingIn)
 	creds, refused := s.read(w, r, q, read)
-	q.credentialsAt = time.Now()
+	q.signing.credentialsAt = time.Now()
 	form := s.signInForm(creds)
 	if refused != "" {
 		form.Code = string(refused)
@@ -78,7 +79,7 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request, q *request, read c
 	}
 
 	ctx := r.Context()
-	defer q.place.leave()
+	defer q.signing.place.leave()
 	p := s.prove(ctx, r, q, creds)
 	if p.err != nil {
 		return s.refuseProof(w, r, q, creds, form, p)
@@ -91,7 +92,7 @@ func (s *site) signIn(w http.ResponseWriter, r *http.Request, q *request, read c
 	if err != nil {
 		return s.refuseForStore(w, r, q, form, p, err)
 	}
-	q.place.leave()
+	q.signing.place.leave()
 	s.keepNewest(ctx, q, sessions)
 	return s.welcome(w, r, q, creds.next, p)
 }
@@ -139,7 +140,7 @@ func (s *site) answersWithPage(r *http.Request) bool {
 // is worth nothing after it.
 func (s *site) startSession(ctx context.Context, r *http.Request, q *request, sessions *sessionstore.Sessions, p proof) error {
 	// Where the client claims several sessions, none of them is to live on.
-	for _, token := range q.cookies.doubled {
+	for _, token := range q.cookies.doubled() {
 		if err := s.endSession(ctx, sessions, token, "replaced"); err != nil {
 			return err
 		}
@@ -172,7 +173,7 @@ func (s *site) startSession(ctx context.Context, r *http.Request, q *request, se
 	if p.device != "" {
 		q.setCookie(cookies.setDevice(p.device, q.tls))
 	}
-	viewOf(session).setPlaceholders(replacerOf(r))
+	q.showUser(r, viewOf(session), "")
 	s.app.audit.signIn(r, q, auditSignIn{result: resultOK, user: session.User.Username, directory: session.User.Directory, session: session.ID})
 	return nil
 }

@@ -116,7 +116,7 @@ func roundUp(d, unit time.Duration) int64 {
 // refuseForm answers a sign-in that did not succeed: to a person with the form
 // again.
 func (s *site) refuseForm(w http.ResponseWriter, r *http.Request, q *request, c code, form pages.Page) error {
-	q.place.leave()
+	q.signing.place.leave()
 	if s.answersWithPage(r) {
 		// An earlier session goes on, and its token with it.
 		if live, err := q.lookup(r.Context(), false); err != nil || !live {

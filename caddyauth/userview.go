@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/caddyserver/caddy/v2"
-
 	"github.com/caddyauth/caddy-ldap/sessionstore"
 )
 
@@ -13,8 +11,7 @@ import (
 // long as the session stays in memory. It depends on the session alone.
 type userView struct {
 	memberships
-	id                    any // the user name, boxed for the replacer
-	placeholders          caddy.ReplacerFunc
+	user                  *sessionstore.User
 	username, name, email string // as header values
 }
 
@@ -26,22 +23,42 @@ func viewOf(session sessionstore.Handle) *userView {
 func newUserView(session *sessionstore.Session) any {
 	user := &session.User
 	return &userView{
-		memberships:  indexGroups(user.Groups),
-		id:           user.Username,
-		username:     headerText(user.Username),
-		name:         headerText(user.DisplayName),
-		email:        headerText(user.Email),
-		placeholders: func(key string) (any, bool) { return placeholder(user, key) },
+		memberships: indexGroups(user.Groups),
+		user:        user,
+		username:    headerText(user.Username),
+		name:        headerText(user.DisplayName),
+		email:       headerText(user.Email),
 	}
 }
 
-// placeholder is the value of one of the user's placeholders beside the id.
-func placeholder(user *sessionstore.User, key string) (any, bool) {
-	name, ok := strings.CutPrefix(key, "http.auth.user.")
+// userPlaceholders is what the names of a user's placeholders begin with.
+const userPlaceholders = "http.auth.user."
+
+// showUser makes a user known to access logs, FastCGI and other directives, in
+// the place of any shown before. What another provider said of somebody else
+// goes first, so that no request speaks of two people.
+func (q *request) showUser(r *http.Request, view *userView, groups string) {
+	repl := replacerOf(r)
+	repl.DeleteByPrefix(userPlaceholders)
+	if q.shown == nil {
+		repl.Map(q.placeholder)
+	}
+	q.shown, q.shownGroups = view.user, groups
+}
+
+// placeholder is the value of one of the shown user's placeholders. They are
+// looked up, not set: most requests ask for one of them at the most.
+func (q *request) placeholder(key string) (any, bool) {
+	name, ok := strings.CutPrefix(key, userPlaceholders)
 	if !ok {
 		return nil, false
 	}
+	user := q.shown
 	switch name {
+	case "id":
+		return user.Username, true
+	case "groups":
+		return q.shownGroups, true
 	case "uid":
 		return user.ID, true
 	case "dn":
@@ -62,15 +79,6 @@ func placeholder(user *sessionstore.User, key string) (any, bool) {
 		return user.Manager, true
 	}
 	return nil, false
-}
-
-// setPlaceholders makes the user known to access logs, FastCGI and other
-// directives. What another provider said of somebody else goes first, so that
-// no request speaks of two people. The rest is looked up only when asked for.
-func (v *userView) setPlaceholders(repl *caddy.Replacer) {
-	repl.DeleteByPrefix("http.auth.user.")
-	repl.Set("http.auth.user.id", v.id)
-	repl.Map(v.placeholders)
 }
 
 // setHeaders tells the application who is signed in. A value that is empty

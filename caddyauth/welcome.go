@@ -17,7 +17,7 @@ type signInOK struct {
 
 // welcome answers a sign-in that succeeded, when its session is stored.
 func (s *site) welcome(w http.ResponseWriter, r *http.Request, q *request, next string, p proof) error {
-	q.place.leave()
+	q.signing.place.leave()
 	if !s.answersWithPage(r) {
 		return writeJSON(w, http.StatusOK, signInOKOf(p.identity))
 	}

@@ -17,7 +17,7 @@ type config struct {
 	sessions string   // their folder; "": without the plugin
 	handlers []string // a site for each, in front of the files
 	ports    []string // of the sites
-	version  int      // makes a reload one
+	version  int      // of a configuration that is reloaded, for its sites to tell
 }
 
 // protected is the handler that is measured.
@@ -38,8 +38,10 @@ func (b *bench) json(c config) ([]byte, error) {
 	}
 	text.WriteString("}\n")
 	for i, handler := range c.handlers {
-		_, _ = fmt.Fprintf(&text, "http://:%s {\n\tbind 127.0.0.1\n\theader X-Version %d\n\t%s\n\troot * %s\n\tfile_server\n}\n",
-			c.ports[i], c.version, handler, b.files())
+		if c.version > 0 {
+			handler += fmt.Sprintf("\n\theader X-Version %d", c.version)
+		}
+		_, _ = fmt.Fprintf(&text, "http://:%s {\n\tbind 127.0.0.1\n\t%s\n\troot * %s\n\tfile_server\n}\n", c.ports[i], handler, b.files())
 	}
 	adapted, _, err := caddyconfig.GetAdapter("caddyfile").Adapt([]byte(text.String()), map[string]any{"filename": "Caddyfile"})
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -19,8 +18,10 @@ import (
 type variant struct {
 	name     string
 	server   *server
-	portion  int // requests of one turn
-	settle   bool
+	site     int
+	portion  int      // requests of one turn
+	header   string   // of each, beside a browser's
+	cookies  []string // in rotation
 	clients  []*client
 	requests int
 	times    []float64 // CPU time a request, in microseconds, of each round
@@ -34,9 +35,9 @@ const renewalStep = time.Minute
 // file behind each handler, over that without any. All requests are the same
 // but for what a handler needs, and carry a signed-in browser's cookies.
 func (b *bench) cpu(ctx context.Context) (err error) {
-	rounds, turns, portion, warmUp := 15, 4, 4000, renewalStep
+	rounds, portion, warmUp := 15, 8000, renewalStep
 	if b.short {
-		rounds, turns, portion, warmUp = 5, 2, 800, time.Second
+		rounds, portion, warmUp = 5, 1600, time.Second
 	}
 	if _, err := cpuTime(); err != nil {
 		return err
@@ -52,6 +53,7 @@ func (b *bench) cpu(ctx context.Context) (err error) {
 	}
 	s, err := b.start(ctx, config{sessions: b.folder.path, handlers: []string{
 		"", protected, "pass_on", "basic_auth {\n\t\tjuan " + string(hash) + "\n\t}", "forward_auth " + null.Addr + " {\n\t\turi /\n\t}",
+		"respond Hola.", protected + "\n\trespond Hola.",
 	}})
 	if err != nil {
 		return err
@@ -82,68 +84,81 @@ func (b *bench) cpu(ctx context.Context) (err error) {
 		return err
 	}
 
-	var variants []*variant
-	for _, v := range []struct {
-		name    string
-		server  *server
-		site    int
-		portion int
-		header  string
-		cookies []string
-	}{
-		// Larger portions where it matters; and the more of a round these take,
-		// the more protected answers there are between two renewals.
-		{"unprotected", s, 0, portion, "", cookies},
-		{protected, s, 1, portion, "", cookies},
-		{"an empty handler", s, 2, portion, "", cookies},
-		{"basic_auth", s, 3, portion / 4, basic, cookies},
-		{"forward_auth to an empty 200", s, 4, portion / 4, "", cookies},
-		{"unprotected, without the cookies", s, 0, portion / 4, "", nil},
+	variants := []*variant{
+		{name: "unprotected", server: s, site: 0, portion: portion, cookies: cookies},
+		{name: protected, server: s, site: 1, portion: portion, cookies: cookies},
+		{name: "an empty handler", server: s, site: 2, portion: portion / 2, cookies: cookies},
+		{name: "basic_auth", server: s, site: 3, portion: portion / 4, header: basic, cookies: cookies},
+		{name: "forward_auth to an empty 200", server: s, site: 4, portion: portion / 4, cookies: cookies},
+		{name: "unprotected, without the cookies", server: s, site: 0, portion: portion / 4},
 		// What sessions in memory cost requests that have none shows here only.
-		{"a server without the plugin", plain, 0, portion, "", cookies},
-	} {
-		connected, err := dial(v.server.ports[v.site], v.header, v.cookies)
-		if err != nil {
+		{name: "a server without the plugin", server: plain, site: 0, portion: portion / 2, cookies: cookies},
+		{name: "unprotected text", server: s, site: 5, portion: portion, cookies: cookies},
+		{name: "protected text", server: s, site: 6, portion: portion, cookies: cookies},
+	}
+	unprotected, gate := variants[0], variants[1]
+
+	// The gate alternates with the unprotected file alone: every session in use is
+	// renewed once a minute, so that whatever else is measured in between makes it
+	// answer fewer requests for each renewal than a busy server does.
+	if err := b.alternate(ctx, variants[:2], rounds); err != nil {
+		return err
+	}
+	b.report.ratio(spreadOf(ratios(gate.times, unprotected.times)), 1.06, "CPU time of a protected request of a small static file over the same unprotected",
+		"%.1f µs over %.1f µs; %d rounds, %s requests each; 1 in %.0f answers re-sent the cookie",
+		median(gate.times), median(unprotected.times), rounds, thousands(turns*portion), gate.renewals())
+	// The gate sends small files in fewer steps than Caddy does: what it costs by
+	// itself shows where there is no file.
+	texts := variants[7:]
+	if err := b.alternate(ctx, texts, rounds); err != nil {
+		return err
+	}
+	b.report.ratio(spreadOf(ratios(texts[1].times, texts[0].times)), 0, "the same of a text that the server has in memory", "%.1f µs over %.1f µs", median(texts[1].times), median(texts[0].times))
+
+	unprotected.times, unprotected.portion = nil, portion/2
+	beside := append([]*variant{unprotected}, variants[2:7]...)
+	if err := b.alternate(ctx, beside, rounds); err != nil {
+		return err
+	}
+	for _, v := range beside[1:] {
+		b.report.ratio(spreadOf(ratios(v.times, unprotected.times)), 0, "the same: "+v.name, "%.1f µs over %.1f µs", median(v.times), median(unprotected.times))
+	}
+	if b.cpuProfile == "" {
+		return nil
+	}
+	return gate.profile(b.cpuProfile)
+}
+
+// alternate measures variants in rounds, of which a first one warms up.
+func (b *bench) alternate(ctx context.Context, variants []*variant, rounds int) (err error) {
+	for _, v := range variants {
+		if v.clients, err = dial(v.server.ports[v.site], v.header, v.cookies); err != nil {
 			return err
 		}
-		defer hangUp(connected)
-		variants = append(variants, &variant{name: v.name, server: v.server, portion: v.portion, settle: v.name == protected, clients: connected})
+		defer hangUp(v.clients)
 	}
-	gate := variants[1]
-
 	for round := range rounds + 1 {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := measureRound(variants, turns, round > 0); err != nil { // the first warms up
+		if err := measureRound(variants, round > 0); err != nil {
 			return err
 		}
 		if round > 0 {
-			b.log.Printf("round %d of %d: %s %.3f", round, rounds, protected, gate.times[round-1]/variants[0].times[round-1])
+			b.log.Printf("round %d of %d: %s %.3f", round, rounds, variants[1].name, variants[1].times[round-1]/variants[0].times[round-1])
 		}
-	}
-	if b.cpuProfile != "" {
-		if err := gate.profile(b.cpuProfile); err != nil {
-			return err
-		}
-	}
-
-	unprotected := variants[0].times
-	base := quantile(append([]float64(nil), unprotected...), 0.5)
-	for _, v := range variants[1:] {
-		limit, name, note := 0.0, "the same: "+v.name, ""
-		if v == gate {
-			limit, name = 1.06, "CPU time of a protected request of a small static file over the same unprotected"
-			note = fmt.Sprintf("; %d rounds, %s requests each; 1 in %.0f answers re-sent the cookie", rounds, thousands(turns*portion), gate.renewals())
-		}
-		b.report.ratio(spreadOf(ratios(v.times, unprotected)), limit, name, "%.1f µs over %.1f µs%s", quantile(append([]float64(nil), v.times...), 0.5), base, note)
 	}
 	return nil
 }
 
+func median(times []float64) float64 { return quantile(append([]float64(nil), times...), 0.5) }
+
+// turns are those of each variant in a round.
+const turns = 2
+
 // measureRound gives every variant its turns, in small portions, so that what
 // else the machine does meanwhile falls on all of them alike.
-func measureRound(variants []*variant, turns int, counts bool) error {
+func measureRound(variants []*variant, counts bool) error {
 	used := make([]int64, len(variants))
 	for range turns {
 		for _, at := range rand.Perm(len(variants)) { // none always comes after the same one
@@ -172,11 +187,10 @@ func (v *variant) turn() (int64, error) {
 		return 0, err
 	}
 	v.requests += v.portion
-	if v.settle {
-		// Last-seen times are stored within a quarter of a second: that belongs
-		// to the requests that caused it, not to the next variant.
-		time.Sleep(280 * time.Millisecond)
-	}
+	// Last-seen times are stored within a quarter of a second, and garbage is
+	// still collected for a moment: both belong to the requests that caused them,
+	// not to the next variant.
+	time.Sleep(280 * time.Millisecond)
 	after, err := v.server.used()
 	return after - before, err
 }
@@ -192,14 +206,18 @@ func (v *variant) renewals() float64 {
 
 // profile writes a CPU profile of this variant's requests, after what is
 // measured.
-func (v *variant) profile(file string) error {
+func (v *variant) profile(file string) (err error) {
+	if v.clients, err = dial(v.server.ports[v.site], v.header, v.cookies); err != nil {
+		return err
+	}
+	defer hangUp(v.clients)
 	if _, err := v.server.command("profile " + file); err != nil {
 		return err
 	}
 	if err := fetchAll(v.clients, 40*v.portion, 0); err != nil {
 		return err
 	}
-	_, err := v.server.command("profile")
+	_, err = v.server.command("profile")
 	return err
 }
 

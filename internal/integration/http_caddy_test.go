@@ -136,7 +136,7 @@ http://:%s {
 // command is the program with arguments, in an environment of its own.
 func (c *caddy) command(t testing.TB, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.Command(program.path(t), args...)
+	cmd := exec.Command(program.Path(t), args...)
 	cmd.Env = append(os.Environ(), "HOME="+c.dir, "XDG_DATA_HOME="+c.dir, "XDG_CONFIG_HOME="+c.dir)
 	return cmd
 }

@@ -168,7 +168,7 @@ func TestHTTPSessionsOfTheDocumentation(t *testing.T) {
 			t.Fatalf("%+v, %v", r, err)
 		}
 		script := strings.NewReplacer("6a44fzynixdezckb", listed.Sessions[0].ID, "localhost:2019", admin,
-			"caddy ldap-sessions", program.path(t)+" ldap-sessions", "curl ", "curl --fail-with-body -sS ").Replace(block[1])
+			"caddy ldap-sessions", program.Path(t)+" ldap-sessions", "curl ", "curl --fail-with-body -sS ").Replace(block[1])
 		cmd := inEmptyFolder(t, bash, "-e")
 		cmd.Env = append(cmd.Env, "CADDY_ADMIN="+admin, "XDG_DATA_HOME="+cmd.Dir, "XDG_CONFIG_HOME="+cmd.Dir)
 		cmd.Stdin = strings.NewReader(script)

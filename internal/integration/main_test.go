@@ -13,13 +13,16 @@ import (
 // use.
 var servers realserver.Shared
 
+// program is the binary under test, for all tests of this package.
+var program realserver.Caddy
+
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if code != 0 {
 		servers.DumpLogs(os.Stderr)
 	}
 	servers.Stop()
-	program.remove()
+	program.Remove()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

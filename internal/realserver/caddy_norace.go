@@ -1,6 +1,6 @@
-//go:build race
+//go:build !race
 
-package integration
+package realserver
 
 // buildFlags make the program under test like the tests themselves.
-var buildFlags = []string{"-race"}
+var buildFlags []string
