@@ -80,6 +80,7 @@ func (s *Sessions) startClock(ctx context.Context) error {
 		return fmt.Errorf("reading the latest time seen: %w", err)
 	}
 	if !mark.IsZero() {
+		s.marked.Store(mark.UnixNano())
 		if behind := s.clock.follow(mark.UnixNano()); behind > jumpAhead {
 			s.logger.Error("the clock is behind the latest time seen here: session times go on from that, so that none lives longer",
 				"behind", behind.Round(time.Second))
@@ -98,8 +99,20 @@ func (s *Sessions) saveMark(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("storing the latest time seen: %w", err)
 	}
+	s.marked.Store(mark.UnixNano())
 	s.clock.follow(mark.UnixNano()) // another node may be ahead
 	return nil
+}
+
+// markBefore stores the time now if the mark is further behind it than the
+// tolerance: what is stored next has the time now, and must not lie in the
+// future of a clock that goes on from the mark, after a crash and with the wall
+// clock set back.
+func (s *Sessions) markBefore(ctx context.Context) error {
+	if s.nanos()-s.marked.Load() <= int64(clockTolerance) {
+		return nil
+	}
+	return s.saveMark(ctx)
 }
 
 // watchLoop looks once a second at the wall clock and at the limits of the
@@ -135,7 +148,7 @@ func (s *Sessions) followWall() {
 // askLoop asks the store what watchLoop wants to know, and stores the latest
 // time once a minute.
 func (s *Sessions) askLoop(ctx context.Context, questions <-chan map[Key]Handle) {
-	var marked int64
+	var tried int64
 	for {
 		select {
 		case <-ctx.Done():
@@ -144,11 +157,10 @@ func (s *Sessions) askLoop(ctx context.Context, questions <-chan map[Key]Handle)
 			s.askStore(ctx, ask)
 			s.askDoubts(ctx)
 		}
-		now := s.nanos()
-		if now-marked < int64(markEvery) || !s.clock.started.Load() {
+		if s.nanos()-max(s.marked.Load(), tried) < int64(markEvery) || !s.clock.started.Load() {
 			continue
 		}
-		marked = now
+		tried = s.nanos()
 		markCtx, cancel := context.WithTimeout(ctx, touchTimeout)
 		if err := s.saveMark(markCtx); err != nil && ctx.Err() == nil {
 			s.logger.Debug("storing the latest time seen failed", "error", err)

@@ -336,7 +336,7 @@ func TestTheMarkIsStoredOnceAMinuteAndAtClose(t *testing.T) {
 		if _, _, err := s.SignIn(t.Context(), User{Directory: "d", ID: "1"}, "", hour, nil); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(2*time.Second - 1)
+		time.Sleep(markEvery + 2*time.Second - 1)
 		synctest.Wait()
 		if got := store.offered(); len(got) != 2 || !got[0].IsZero() || got[1].Before(start.Add(time.Hour-time.Minute)) {
 			t.Errorf("marks %v, want the question and one", got)
@@ -446,6 +446,29 @@ func TestLimitsAsLongAsADurationCanBe(t *testing.T) {
 	m.want(Live, token, Limits{}, true)
 	if err := m.sweep(t.Context(), 0); err != nil || !m.store.has(token.Key()) {
 		t.Errorf("swept: %v", err)
+	}
+}
+
+// A clock that is ahead for a moment, in which somebody signs in, and a crash
+// before the minute's mark: the session must not start its life anew when the
+// clock that is right again has come so far.
+func TestSignInByAClockThatIsAheadAndACrash(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"the first mark": 0, "a later one": 2 * day} {
+		t.Run(name, func(t *testing.T) {
+			m := newMachine(t)
+			if ahead > 0 {
+				m.signIn(hour)
+			}
+			m.set(ahead)
+			token, _ := m.signIn(Limits{Idle: 30 * time.Minute})
+			m.set(-time.Hour)
+			m.crash(m.store.mark)
+			if err := m.sweep(t.Context(), 0); err != nil { // as within the first minute
+				t.Fatal(err)
+			}
+			m.pass(61 * time.Minute)
+			m.want(Expired, token, Limits{}, true)
+		})
 	}
 }
 

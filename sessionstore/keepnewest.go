@@ -52,7 +52,7 @@ func (s *Sessions) KeepNewest(ctx context.Context, h Handle, most int) (ended []
 			live = append(live, l)
 		}
 	}
-	s.sortBySignIn(live)
+	s.sortBySignIn(live, h.entry.key)
 	for i := 0; i < len(live)-most; i++ {
 		session, err := s.endKey(ctx, live[i].Key, live[i].ID)
 		if err != nil {
@@ -67,8 +67,8 @@ func (s *Sessions) KeepNewest(ctx context.Context, h Handle, most int) (ended []
 
 // sortBySignIn puts the oldest first. What was signed in after now, by a clock
 // that was ahead, comes before what was signed in lately: else a new session
-// would be the one that ends.
-func (s *Sessions) sortBySignIn(sessions []Listed) {
+// would be the one that ends. Of two of the same moment that is not own.
+func (s *Sessions) sortBySignIn(sessions []Listed, own Key) {
 	now := s.nanos()
 	at := func(l *Listed) int64 {
 		created := l.Created.UnixNano()
@@ -77,7 +77,17 @@ func (s *Sessions) sortBySignIn(sessions []Listed) {
 		}
 		return created
 	}
-	slices.SortStableFunc(sessions, func(a, b Listed) int { return cmp.Compare(at(&a), at(&b)) })
+	slices.SortStableFunc(sessions, func(a, b Listed) int {
+		switch order := cmp.Compare(at(&a), at(&b)); {
+		case order != 0:
+			return order
+		case a.Key == own:
+			return 1
+		case b.Key == own:
+			return -1
+		}
+		return 0
+	})
 }
 
 // userTurn is a user's key among the turns.

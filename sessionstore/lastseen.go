@@ -180,6 +180,9 @@ func (s *Sessions) flush(ctx context.Context) error {
 func (s *Sessions) storeTouches(ctx context.Context, batch []Touch) error {
 	ctx, cancel := context.WithTimeout(ctx, touchTimeout)
 	defer cancel()
+	if err := s.markBefore(ctx); err != nil {
+		return err
+	}
 	return s.store.Touch(ctx, batch)
 }
 

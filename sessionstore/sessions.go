@@ -21,6 +21,7 @@ import (
 type Sessions struct {
 	store  Store
 	clock  *clock
+	marked atomic.Int64 // the latest time that is known to be stored
 	tell   func(*Session, Result)
 	logger *slog.Logger
 
@@ -135,6 +136,9 @@ func (s *Sessions) SignIn(ctx context.Context, user User, clientIP string, limit
 		return Token{}, Handle{}, fmt.Errorf("signing in: %w", err)
 	}
 	if err := s.startClock(ctx); err != nil {
+		return Token{}, Handle{}, fmt.Errorf("signing in: %w", err)
+	}
+	if err := s.markBefore(ctx); err != nil {
 		return Token{}, Handle{}, fmt.Errorf("signing in: %w", err)
 	}
 	user.Groups = slices.Clone(user.Groups) // the caller's may change
