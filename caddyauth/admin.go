@@ -91,7 +91,8 @@ func adminActions(path string) (actions map[string]adminAction, id string) {
 // serveAdmin answers a request below adminBase.
 func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 	actions, id := adminActions(r.URL.Path)
-	if actions == nil {
+	if actions == nil || r.URL.RawPath != "" {
+		// Also another spelling of a path: what is allowed by path has one.
 		return adminError(http.StatusNotFound, errors.New("there is nothing at this path"))
 	}
 	action, ok := actions[r.Method]

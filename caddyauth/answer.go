@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -89,6 +88,7 @@ func leadsTo(w http.ResponseWriter, a *answer) bool {
 func (a *answer) decide() {
 	h := a.Header()
 	a.q.app.cookies.dropSetCookies(h)
+	dropTrailer(h, "Set-Cookie")
 	if a.gated && !a.decided {
 		a.decided = true
 		a.decideCookies()
@@ -96,8 +96,8 @@ func (a *answer) decide() {
 	if len(a.set) > 0 {
 		h["Set-Cookie"] = append(h["Set-Cookie"], a.set...)
 	}
-	if !a.gated && !a.q.lookedUp {
-		return // public, and no matcher looked at the session
+	if !a.gated && !a.q.asked {
+		return // public, and no matcher asked for the session
 	}
 	a.forOneClient(h)
 	dropCacheOverrides(h)
@@ -108,20 +108,6 @@ func (a *answer) decide() {
 		addVary(h, "Origin")
 	}
 	allowOrigin(h, a.cors)
-}
-
-// forOneClient tells caches whom the answer is for.
-func (a *answer) forOneClient(h http.Header) {
-	vary := h["Vary"]
-	if len(h["Cache-Control"]) > 0 || len(vary) > 1 || len(vary) == 1 && vary[0] != "Accept-Encoding" {
-		keepPrivate(h)
-		addVary(h, "Cookie")
-		return
-	}
-	// The usual cases, in one piece of memory.
-	values := append(make([]string, 0, 3), "private")
-	values = append(append(values, vary...), "Cookie")
-	h["Cache-Control"], h["Vary"] = values[0:1:1], values[1:]
 }
 
 // decideCookies queues our cookies, if the session still lives now.
@@ -226,67 +212,22 @@ func (q *request) serve(w http.ResponseWriter, r *http.Request, next caddyhttp.H
 	if !a.wroteHeader {
 		a.decide()
 	}
+	// A trailer that was not announced is sent when we are back in the server.
+	delete(w.Header(), http.TrailerPrefix+"Set-Cookie")
 	return err
 }
 
 // setCookie queues a Set-Cookie value of ours.
 func (q *request) setCookie(value string) { q.answer.set = append(q.answer.set, value) }
 
-// keepPrivate tells shared caches to keep their hands off: cookies alone do not
-// forbid them to store an answer (RFC 9111 section 3). Directives that are as
-// strict or stricter stay.
-func keepPrivate(h http.Header) {
-	values := h["Cache-Control"]
-	if len(values) == 0 {
-		h["Cache-Control"] = []string{"private"}
+// dropTrailer keeps a header from being sent, once more, as a trailer: some
+// clients take a trailer's fields for the header's.
+func dropTrailer(h http.Header, name string) {
+	values, ok := h["Trailer"]
+	if !ok {
 		return
 	}
-	private, kept := false, make([]string, 0, 4)
-	for _, value := range values {
-		for directive := range strings.SplitSeq(value, ",") {
-			directive = trimOWS(directive)
-			name, _, _ := strings.Cut(strings.ToLower(directive), "=")
-			switch name = trimOWS(name); name {
-			case "", "public", "s-maxage":
-				continue
-			case "no-store":
-				private = true
-			case "private":
-				// With a field list it means those fields alone.
-				private = private || !strings.Contains(directive, "=")
-			}
-			kept = append(kept, directive)
-		}
-	}
-	if !private {
-		kept = append(kept, "private")
-	}
-	h["Cache-Control"] = []string{strings.Join(kept, ", ")}
-}
-
-// dropCacheOverrides removes headers that some shared caches obey instead of
-// Cache-Control.
-func dropCacheOverrides(h http.Header) {
-	delete(h, "Surrogate-Control")
-	delete(h, "X-Accel-Expires")
-	for name := range h {
-		if strings.HasSuffix(name, "Cdn-Cache-Control") { // RFC 9213, and vendors' own
-			delete(h, name)
-		}
-	}
-}
-
-// addVary adds a name to Vary, once.
-func addVary(h http.Header, name string) {
-	values := h["Vary"]
-	for _, value := range values {
-		for listed := range strings.SplitSeq(value, ",") {
-			if listed = trimOWS(listed); listed == "*" || strings.EqualFold(listed, name) {
-				return
-			}
-		}
-	}
-	h["Vary"] = append(values, name)
+	newStripper([]string{name}).stripTokens(h, "Trailer", values)
 }
 
 // Interface guards

@@ -21,7 +21,12 @@ func TestKeepPrivate(t *testing.T) {
 		{name: "for shared caches", sent: []string{"s-maxage=60, max-age=5"}, want: "max-age=5, private"},
 		{name: "for shared caches with a space", sent: []string{"s-maxage =60"}, want: "private"},
 		{name: "private already", sent: []string{"private, max-age=60"}, want: "private, max-age=60"},
-		{name: "private for one field only", sent: []string{`private="Set-Cookie", max-age=60`}, want: `private="Set-Cookie", max-age=60, private`},
+		{name: "private for one field only", sent: []string{`private="Set-Cookie", max-age=60`}, want: "max-age=60, private"},
+		{name: "no-store for one field only", sent: []string{`no-store="X-A", max-age=60`}, want: "max-age=60, private"},
+		{name: "looks like no-store in quotes", sent: []string{`note="a, no-store, b", max-age=60`}, want: `note="a, no-store, b", max-age=60, private`},
+		{name: "an escaped quote", sent: []string{`note="a\", private, ", max-age=60`}, want: `note="a\", private, ", max-age=60, private`},
+		{name: "a quote that nobody closes", sent: []string{`max-age=60, note="a, private`}, want: "max-age=60, private"},
+		{name: "such a quote before another line", sent: []string{`note="a`, "no-store"}, want: "no-store"},
 		{name: "no-store", sent: []string{"no-store"}, want: "no-store"},
 		{name: "no-cache", sent: []string{"no-cache"}, want: "no-cache, private"},
 		{name: "two lines", sent: []string{"public", "max-age=60"}, want: "max-age=60, private"},
@@ -29,7 +34,7 @@ func TestKeepPrivate(t *testing.T) {
 		{name: "public and no-store", sent: []string{"public, no-store"}, want: "no-store"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := http.Header{"Surrogate-Control": {"max-age=60"}, "Cdn-Cache-Control": {"max-age=60"}, "X-Accel-Expires": {"60"}}
+			h := http.Header{"Surrogate-Control": {"max-age=60"}, "Cdn-Cache-Control": {"max-age=60"}, "X-Accel-Expires": {"60"}, "Akamai-Cache-Control": {"max-age=60"}, "Edge-Control": {"max-age=60"}}
 			if test.sent != nil {
 				h["Cache-Control"] = test.sent
 			}

@@ -16,7 +16,9 @@ import (
 // forbidden request, on the logger ldap_auth.audit. The keys are closed: event,
 // result, reason, user, directory, session, client_ip, host, path, ms. There
 // is no password, token or CSRF secret in any of them, and the path is without
-// its query.
+// its query. What strangers choose is made printable: JSON leaves line
+// separators, C1 controls and what turns the direction of text as they are, and
+// whoever reads the log would see other lines than those that were written.
 type auditor struct {
 	logger *zap.Logger
 }
@@ -101,7 +103,7 @@ func (a auditor) write(event, result, reason, user, directory, session string, r
 	fields = append(fields,
 		zap.String("client_ip", clientIPText(r)),
 		zap.String("host", hostOnly(r.Host)),
-		zap.String("path", q.original.Path),
+		zap.String("path", printable(q.original.Path)),
 		zap.Int64("ms", time.Since(q.start).Milliseconds()))
 	a.logger.Info(event, fields...)
 }
@@ -119,7 +121,7 @@ func (app *App) auditedName(refused *ldap.RefusedError, typed, label string) str
 	case ldap.ReasonUserUnknown, ldap.ReasonNameInvalid:
 		return ""
 	}
-	return typed
+	return printable(typed)
 }
 
 // logStoreError is the operator's line for a failed store. A client that went

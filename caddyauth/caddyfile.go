@@ -646,8 +646,9 @@ func trustsProxiesLoosely(servers any) bool {
 		if block.Kind() != reflect.Struct {
 			continue
 		}
-		proxies, strict := block.FieldByName("TrustedProxiesRaw"), block.FieldByName("TrustedProxiesStrict")
-		if proxies.IsValid() && strict.IsValid() && proxies.Len() > 0 && strict.Int() <= 0 {
+		proxies, sockets, strict := block.FieldByName("TrustedProxiesRaw"), block.FieldByName("TrustedProxiesUnix"), block.FieldByName("TrustedProxiesStrict")
+		trusts := proxies.IsValid() && proxies.Len() > 0 || sockets.IsValid() && sockets.Bool()
+		if trusts && strict.IsValid() && strict.Int() <= 0 {
 			return true
 		}
 	}

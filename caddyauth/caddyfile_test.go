@@ -473,6 +473,7 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		{"insecure_http off", "auth", "insecure_http off", 10, []string{"insecure_http", `"off"`}},
 
 		{"trusted_ips behind loose proxies", "global", trusting + "\n}\n:8081 {\n" + fmt.Sprintf(gate, "trusted_ips 10.0.0.0/8"), 17, []string{"trusted_ips", "trusted_proxies_strict"}},
+		{"trusted_ips behind a loose Unix socket", "global", "servers {\ntrusted_proxies_unix\n}\n}\n:8081 {\n" + fmt.Sprintf(gate, "trusted_ips 10.0.0.0/8"), 17, []string{"trusted_ips", "trusted_proxies_strict"}},
 		{"trusted_ips of the app behind loose proxies", "auth", "trusted_ips 10.0.0.0/8\n}\n" + trusting + "\nlog {", 20, []string{"trusted_ips", "trusted_proxies_strict"}},
 		{"trusted_ips of ldap_login behind loose proxies", "global", trusting + "\n}\n:8081 {\nldap_login {\ntrusted_ips 10.0.0.0/8\n}", 17, []string{"trusted_ips", "trusted_proxies_strict"}},
 

@@ -114,6 +114,7 @@ type sentCookies struct {
 	present bool               // a session cookie was sent, however malformed
 	token   sessionstore.Token // its token, when valid
 	valid   bool               // there is exactly one value, and it is well-formed
+	several bool               // there is more than one value
 
 	csrf string       // the csrftoken cookie, "" when there is none
 	more *moreCookies // nil where each was sent once, as nearly always
@@ -237,6 +238,7 @@ func (c *cookieConfig) takeCookies(h http.Header, tls bool) sentCookies {
 		sent.token, sent.valid = sessionstore.ParseToken(value)
 		return sent
 	}
+	sent.several = true
 	for value := range all {
 		if token, ok := sessionstore.ParseToken(value); ok {
 			more := sent.another()
@@ -299,14 +301,19 @@ func (c *cookieConfig) oneRun(line string) (rest string, ok bool) {
 	return trimOWS(line[start:end]), true
 }
 
-// cookiePairs yields the names and values of a Cookie line.
+// cookiePairs yields the names and values of a Cookie line. White space around
+// the sign of equality belongs to neither, and browsers send none: with it a
+// value is another one.
 func cookiePairs(line string) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		for rest, more := line, true; more; {
 			var pair string
 			pair, rest, more = strings.Cut(rest, ";")
-			name, value, _ := strings.Cut(pair, "=")
-			if !yield(trimOWS(name), trimOWS(value)) {
+			name, value, _ := strings.Cut(trimOWS(pair), "=")
+			if bare := trimOWS(name); bare != name {
+				name, value = bare, " "+value
+			}
+			if !yield(name, value) {
 				return
 			}
 		}

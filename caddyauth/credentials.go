@@ -113,6 +113,11 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, code) {
 	if !timer.Stop() && err == nil {
 		err = errTooSlow
 	}
+	if err != nil && !time.Now().Before(late) {
+		// The reader may notice before the timer, which then never fires: without
+		// a deadline the server would wait for the rest before it answers.
+		_ = controller.SetReadDeadline(time.Now())
+	}
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {

@@ -26,7 +26,8 @@ const (
 )
 
 // isUnsafe tells whether a request may change something. A safe method with an
-// override header is taken for what an application may make of it.
+// override is taken for what an application may make of it: in the query any
+// link can carry one.
 func isUnsafe(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
@@ -35,6 +36,18 @@ func isUnsafe(r *http.Request) bool {
 	}
 	for _, override := range [...]string{"X-Http-Method-Override", "X-Http-Method", "X-Method-Override"} {
 		if _, ok := r.Header[override]; ok {
+			return true
+		}
+	}
+	return overridesMethod(r.URL.RawQuery)
+}
+
+// overridesMethod looks for the parameter _method, as tolerant as the most
+// tolerant application: some end a parameter at a semicolon.
+func overridesMethod(query string) bool {
+	for pair := range strings.FieldsFuncSeq(query, func(c rune) bool { return c == '&' || c == ';' }) {
+		name, _, _ := strings.Cut(pair, "=")
+		if name, err := url.QueryUnescape(name); err == nil && strings.EqualFold(name, "_method") {
 			return true
 		}
 	}

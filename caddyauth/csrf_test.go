@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 )
@@ -96,15 +97,23 @@ func TestUnsafeMethods(t *testing.T) {
 		"GET": false, "HEAD": false, "OPTIONS": false, "TRACE": false,
 		"POST": true, "PUT": true, "PATCH": true, "DELETE": true, "CONNECT": true, "PURGE": true, "FOO": true, "get": true, "PROPFIND": true,
 	} {
-		if got := isUnsafe(&http.Request{Method: method, Header: http.Header{}}); got != want {
+		if got := isUnsafe(&http.Request{Method: method, URL: new(url.URL), Header: http.Header{}}); got != want {
 			t.Errorf("isUnsafe(%s) = %v, want %v", method, got, want)
 		}
 	}
 	for _, name := range []string{"X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override"} {
-		r := &http.Request{Method: "GET", Header: http.Header{}}
+		r := &http.Request{Method: "GET", URL: new(url.URL), Header: http.Header{}}
 		r.Header.Set(name, "DELETE")
 		if !isUnsafe(r) {
 			t.Errorf("GET with %s is safe", name)
+		}
+	}
+	for query, want := range map[string]bool{
+		"_method=DELETE": true, "a=b&_method=put": true, "a=b;_method": true, "_Method=x": true, "%5Fmethod=x": true, "a&&_method": true,
+		"": false, "&": false, "a=_method": false, "payment_method=x": false, "_methods=x": false, "%zz_method=x": false,
+	} {
+		if got := isUnsafe(&http.Request{Method: "GET", URL: &url.URL{RawQuery: query}, Header: http.Header{}}); got != want {
+			t.Errorf("isUnsafe(GET ?%s) = %v, want %v", query, got, want)
 		}
 	}
 }

@@ -148,6 +148,9 @@ type directoryHandle struct {
 	*ldap.Directory
 	handler *handoverHandler
 	slowest slowest
+
+	// calls are asked in the Directory's place, unless nil: tests have them fail.
+	calls directoryCalls
 }
 
 // Destruct implements caddy.Destructor: the last configuration is gone.

@@ -60,6 +60,7 @@ func (s *site) endSessions(w http.ResponseWriter, r *http.Request, q *request) e
 	if signedOut {
 		q.setCookie(s.app.cookies.deleteSession(q.tls))
 		q.signedOut()
+		clearSiteData(w.Header())
 	}
 	switch {
 	case !wantsPage(r):

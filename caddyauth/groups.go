@@ -87,7 +87,7 @@ func foldRef(ref string) string {
 			return dn
 		}
 	}
-	return foldPath(ref)
+	return anyCase(ref)
 }
 
 // groupResolver turns the groups that the configuration names into the IDs that

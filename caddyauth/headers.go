@@ -54,7 +54,7 @@ func (i IdentityHeaders) compile() (IdentityHeaders, error) {
 			return i, fmt.Errorf("identity_headers: %q is not a header name that Caddy and CGI servers pass on: use letters, digits and hyphens", name)
 		}
 		fold := foldHeader(name)
-		if slices.Contains(reservedHeaders(), fold) || strings.HasPrefix(fold, "sec-") || strings.HasPrefix(fold, "access-control-") {
+		if isReservedHeader(fold) {
 			return i, fmt.Errorf("identity_headers: %q has a meaning of its own", name)
 		}
 		if slices.Contains(folded, fold) {
@@ -69,14 +69,18 @@ func (i IdentityHeaders) compile() (IdentityHeaders, error) {
 // names returns the four header names.
 func (i IdentityHeaders) names() []string { return []string{i.User, i.Name, i.Email, i.Groups} }
 
-// reservedHeaders would break requests if they carried a name or were removed.
-func reservedHeaders() []string {
-	return []string{
+// isReservedHeader tells whether requests would break if a header of this folded
+// name carried an identity or was removed.
+func isReservedHeader(folded string) bool {
+	if strings.HasPrefix(folded, "sec-") || strings.HasPrefix(folded, "access-control-") {
+		return true
+	}
+	return slices.Contains([]string{
 		"accept", "authorization", "connection", "content-encoding", "content-length", "content-type", "cookie",
 		"expect", "forwarded", "host", "keep-alive", "origin", "proxy-authorization", "range", "referer", "te",
 		"trailer", "transfer-encoding", "upgrade", "user-agent", "via", "x-csrftoken", "x-forwarded-for",
 		"x-forwarded-host", "x-forwarded-proto",
-	}
+	}, folded)
 }
 
 // stripper removes client-sent headers that an application could take for
@@ -112,17 +116,12 @@ func letterBit(c byte) uint32 {
 	return ^uint32(0)
 }
 
-// strip removes identity headers from the headers, the Connection tokens (with
-// which a client could make a proxy remove the headers that we set) and the
-// trailers of a request.
+// strip removes identity headers from the headers and the trailers of a request.
 func (s *stripper) strip(r *http.Request) {
 	for name := range r.Header {
 		if s.matches(name) {
 			delete(r.Header, name)
 		}
-	}
-	if values, ok := r.Header["Connection"]; ok {
-		s.stripTokens(r.Header, "Connection", values)
 	}
 	if r.Trailer != nil {
 		s.stripTrailers(r)
@@ -185,7 +184,7 @@ func (s *stripper) stripTrailers(r *http.Request) {
 
 func (s *stripper) stripMap(h http.Header) {
 	for name := range h {
-		if s.matches(name) || strings.EqualFold(name, "Cookie") { // it may hold the session's
+		if s.matches(name) || claimOf(name) != noClaim || strings.EqualFold(name, "Cookie") { // it may hold the session's
 			delete(h, name)
 		}
 	}
@@ -204,6 +203,69 @@ func (b *trailerBody) Read(p []byte) (int, error) {
 		b.stripper.stripMap(b.trailer)
 	}
 	return n, err
+}
+
+// claim is what a header says in the name of some proxy: applications that
+// believe it from a proxy would believe it from a client.
+type claim int
+
+const (
+	noClaim       claim = iota
+	identityClaim       // who is signed in
+	pathClaim           // what was asked for, before a proxy changed it
+	addressClaim        // where the request comes from
+)
+
+// claimOf looks for the names that other sign-in proxies and frameworks use, in
+// every spelling. Caddy itself rebuilds X-Forwarded-For, -Proto and -Host, and
+// passes these on.
+func claimOf(name string) claim {
+	switch name {
+	case "", "X-Csrftoken", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Requested-With":
+		return noClaim // the usual ones
+	}
+	if letterBit(name[0])&(letterBit('f')|letterBit('x')) == 0 {
+		return noClaim
+	}
+	for _, folded := range [...]string{
+		"x-forwarded-user", "x-forwarded-email", "x-forwarded-groups", "x-forwarded-preferred-username",
+		"x-auth-request-user", "x-auth-request-email", "x-auth-request-groups", "x-auth-request-preferred-username",
+		"x-remote-user", "x-remote-name", "x-remote-email", "x-remote-group", "x-remote-groups",
+		"x-webauth-user", "x-webauth-name", "x-webauth-email", "x-webauth-groups",
+	} {
+		if foldsTo(name, folded) {
+			return identityClaim
+		}
+	}
+	for _, folded := range [...]string{
+		"x-original-url", "x-original-uri", "x-original-method", "x-rewrite-url", "x-forwarded-uri", "x-forwarded-path", "x-forwarded-method", "x-forwarded-prefix",
+	} {
+		if foldsTo(name, folded) {
+			return pathClaim
+		}
+	}
+	if foldsTo(name, "forwarded") || foldsTo(name, "x-real-ip") {
+		return addressClaim
+	}
+	return noClaim
+}
+
+// stripClaims removes what a client says in the name of a proxy. What Caddy's
+// trusted_proxies say of paths and addresses stays; who is signed in, nobody
+// tells but us.
+func stripClaims(r *http.Request) {
+	for name, values := range r.Header {
+		claim := claimOf(name)
+		if claim == noClaim || claim != identityClaim && peerIsTrustedProxy(r) {
+			continue
+		}
+		delete(r.Header, name)
+		if claim == addressClaim && r.Header["X-Forwarded-For"] == nil {
+			// That there is a proxy forbids a sign-in over plain HTTP. Nobody
+			// believes the address: Caddy puts the peer's in its place.
+			r.Header["X-Forwarded-For"] = values
+		}
+	}
 }
 
 // foldHeader returns the folded form of a header name: lower case, every run

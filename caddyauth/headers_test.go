@@ -65,20 +65,45 @@ func TestConnectionTokens(t *testing.T) {
 		sent      []string
 		wantLines []string
 	}{
-		{"nothing of ours", []string{"keep-alive, X-Other"}, []string{"keep-alive, X-Other"}},
+		{"one option", []string{"Keep-Alive"}, []string{"Keep-Alive"}},
+		{"options", []string{"keep-alive, Upgrade, TE"}, []string{"keep-alive, Upgrade, TE"}},
+		{"a header of this connection", []string{"keep-alive, X-Other"}, []string{"keep-alive"}},
+		{"a header of every recipient", []string{"Cookie, cookie, Origin, Sec-Fetch-Site, X-CSRFToken"}, nil},
 		{"ours", []string{"close, Remote-User"}, []string{"close"}},
 		{"ours alone", []string{"Remote-User"}, nil},
 		{"in another spelling", []string{"remote_user,\tREMOTE.GROUPS , keep-alive"}, []string{"keep-alive"}},
-		{"on a second line", []string{"keep-alive", "X-A, Remote-Email"}, []string{"keep-alive, X-A"}},
+		{"on a second line", []string{"keep-alive", "X-A, Remote-Email"}, []string{"keep-alive"}},
 		{"empty elements", []string{", ,Remote-Name,,"}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := &http.Request{Header: http.Header{"Connection": test.sent}}
-			newStripper(defaultIdentityHeaders().names()).strip(r)
-			if got := r.Header["Connection"]; !slices.Equal(got, test.wantLines) {
+			h := http.Header{"Connection": test.sent, "X-Other": {"1"}, "X-Kept": {"1"}, "Cookie": {"a=b"}, "Origin": {"null"}, "Sec-Fetch-Site": {"none"}, "X-Csrftoken": {"x"}}
+			stripConnection(h)
+			if got := h["Connection"]; !slices.Equal(got, test.wantLines) {
 				t.Errorf("Connection goes on as %q, want %q", got, test.wantLines)
 			}
+			if _, kept := h["X-Other"]; kept == slices.Contains(test.sent, "keep-alive, X-Other") {
+				t.Errorf("the header that may be named in it is kept: %v", kept)
+			}
+			for _, name := range []string{"X-Kept", "Cookie", "Origin", "Sec-Fetch-Site", "X-Csrftoken"} {
+				if h[name] == nil {
+					t.Errorf("%s is gone", name)
+				}
+			}
 		})
+	}
+}
+
+func TestClaimsOfProxies(t *testing.T) {
+	for name, want := range map[string]claim{
+		"X-Forwarded-User": identityClaim, "X-Forwarded--User-": identityClaim, "-X-Auth-Request-Email": identityClaim, "x-remote-groups": identityClaim, "X-Webauth-User": identityClaim,
+		"X-Original-Url": pathClaim, "X~Rewrite~Url": pathClaim, "X-Forwarded-Prefix": pathClaim, "X-Forwarded-Uri": pathClaim,
+		"Forwarded": addressClaim, "forwarded-": addressClaim, "X-Real-Ip": addressClaim,
+
+		"X-Forwarded-For": noClaim, "X-Forwarded-Proto": noClaim, "X-Csrftoken": noClaim, "From": noClaim, "X-Forwarded-Username": noClaim, "Cookie": noClaim, "": noClaim, "-": noClaim,
+	} {
+		if got := claimOf(name); got != want {
+			t.Errorf("claimOf(%q) = %v, want %v", name, got, want)
+		}
 	}
 }
 
@@ -170,12 +195,13 @@ func TestStripUpgrade(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			h := http.Header{"Upgrade": test.upgrade, "Connection": test.connection, "Http2-Settings": {"x"}}
+			stripConnection(h)
 			stripUpgrade(&http.Request{Method: "GET", ProtoMajor: 1, ProtoMinor: 1, Header: h})
 			if _, kept := h["Upgrade"]; kept != test.kept {
 				t.Errorf("Upgrade is kept: %v, want %v", kept, test.kept)
 			}
-			if _, settings := h["Http2-Settings"]; settings != test.kept {
-				t.Errorf("HTTP2-Settings is kept: %v", settings)
+			if _, settings := h["Http2-Settings"]; settings {
+				t.Error("HTTP2-Settings is kept")
 			}
 			if got := h["Connection"]; !slices.Equal(got, test.wantConnection) {
 				t.Errorf("Connection goes on as %q, want %q", got, test.wantConnection)

@@ -59,6 +59,7 @@ func (l *LDAPLogin) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("ldap_login: %w", err)
 	}
 	app.usePolicy("ldap_login", l.Policy)
+	app.stripErrorRoutes(ctx)
 	return nil
 }
 
@@ -85,6 +86,8 @@ func (l *LDAPLogin) compilePaths() (signInPaths, error) {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (l *LDAPLogin) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	guard := lastResort{site: l.site, w: w, r: r}
+	defer guard.answer()
 	w, q := l.site.begin(w, r)
 	if l.site.tooEarly(w, r, q) {
 		return nil
@@ -97,6 +100,7 @@ func (l *LDAPLogin) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddy
 		return l.site.serveRoute(w, r, q, which)
 	}
 	q.paths = &l.site.paths
+	guard.handedOn = true
 	return q.serve(w, r, next)
 }
 

@@ -59,13 +59,16 @@ func (q *request) serveWatched(w http.ResponseWriter, r *http.Request, next cadd
 		if isUpgrade(r) {
 			a.open.watch.WhenIdle()
 		}
+		// The session may end at any time from the watch on.
+		a.open.mu.Lock()
 		a.open.protocol = r.ProtoMajor
+		a.open.body = r.Body != nil && r.Body != http.NoBody
+		a.open.mu.Unlock()
 		a.open.ctx.Context = r.Context()
 		// In place: Caddy's placeholders read the request that the server has,
 		// and {http.request.body} puts back there what it has read.
 		*r = *r.WithContext(&a.open.ctx)
-		if r.Body != nil && r.Body != http.NoBody {
-			a.open.body = true
+		if a.open.body {
 			r.Body = &watchedBody{r.Body, a}
 		}
 	}
@@ -92,24 +95,26 @@ func (a *answer) stopWatching() {
 	}
 	a.open.mu.Lock()
 	closed := a.open.done || a.open.hijacked != nil
+	a.open.mu.Unlock()
+	if a.open.protocol == 1 && !closed {
+		// Its deadlines have passed, which the next request on it would suffer
+		// from. Before the server gives it away it may want the rest of the
+		// request's body, which a client need never send, and handlers may have
+		// set another deadline by now: so the answer goes on being ended meanwhile.
+		if conn, _, err := http.NewResponseController(unwrapped(a.ResponseWriter)).Hijack(); err == nil {
+			closeNow(conn)
+		}
+	}
+	a.open.mu.Lock()
 	a.open.done = true
 	a.open.mu.Unlock()
-	if a.open.protocol != 1 || closed {
-		return
-	}
-	// Its deadlines have passed, which the next request on it would suffer from.
-	if conn, _, err := http.NewResponseController(unwrapped(a.ResponseWriter)).Hijack(); err == nil {
-		closeNow(conn)
-	}
 }
 
 // SessionEnded implements sessionstore.Watcher: nothing more is read from the
 // client or written to it.
 func (a *answer) SessionEnded() {
 	a.open.ended.Store(true)
-	if a.endNow() && a.open.protocol != 2 { // where once is enough, and each time a frame
-		time.AfterFunc(endAgain, a.endAgain)
-	}
+	a.endAgain()
 }
 
 func (a *answer) endAgain() {
@@ -119,7 +124,8 @@ func (a *answer) endAgain() {
 }
 
 // endNow makes whatever waits for the client or an upstream return with an
-// error. It is false when the handler is done.
+// error. It is false when that need not be done again: the handler is done, or
+// it is HTTP/2, where once is enough, and each time a frame.
 func (a *answer) endNow() bool {
 	o := &a.open
 	o.mu.Lock()
@@ -139,7 +145,7 @@ func (a *answer) endNow() bool {
 	if o.body {
 		_ = server.SetReadDeadline(longAgo())
 	}
-	return true
+	return o.protocol != 2
 }
 
 // unwrapped returns the server's own writer.

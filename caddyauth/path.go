@@ -20,11 +20,12 @@ func originalURL(r *http.Request) *url.URL {
 }
 
 // canonicalPath tells whether every server would read the path the same way.
-// Decoded once, it is valid UTF-8 with no %, \, ; or control character, no
-// empty segment but the last, no dot segment, no segment that ends in a dot or
-// a space, and it had no encoded slash. What falls out is what some server or
-// file system resolves to another resource: /public/..;/admin, /a%2f..,
-// /admin%5csecret, /secret. and their like.
+// Decoded once, it is valid UTF-8 with no %, \, ;, ?, # or control character,
+// no empty segment but the last, no dot segment, no segment that ends in a dot
+// or a space, and it had no encoded slash. What falls out is what some server
+// or file system resolves to another resource: /public/..;/admin, /a%2f..,
+// /admin%5csecret, /secret. and their like. With ? and # it is Caddy itself: a
+// rewrite to what path_regexp has captured cuts /admin%3fx after /admin.
 func canonicalPath(u *url.URL) bool {
 	path := u.Path
 	if path == "" || path[0] != '/' || !utf8.ValidString(path) {
@@ -34,13 +35,19 @@ func canonicalPath(u *url.URL) bool {
 		return false
 	}
 	start := 1 // of the segment at hand
+	ascii, colon := true, false
 	for i := 1; i <= len(path); i++ {
 		if i < len(path) && path[i] != '/' {
 			switch c := path[i]; {
-			case c < 0x20 || c == 0x7f || c == '%' || c == '\\' || c == ';':
+			case c < 0x20 || c == 0x7f || c == '%' || c == '\\' || c == ';' || c == '?' || c == '#':
 				return false
-			case c == 0xc2 && i+1 < len(path) && path[i+1] < 0xa0:
-				return false // U+0080 to U+009F, the other control characters
+			case c == ':':
+				colon = true
+			case c >= 0x80:
+				ascii = false
+				if c == 0xc2 && i+1 < len(path) && path[i+1] < 0xa0 {
+					return false // U+0080 to U+009F, the other control characters
+				}
 			}
 			continue
 		}
@@ -56,7 +63,7 @@ func canonicalPath(u *url.URL) bool {
 		}
 		start = i + 1
 	}
-	return true
+	return ascii && !colon || !hidesDots(path)
 }
 
 // pathPattern is a path of a public or require line: exact, or with a whole
@@ -77,7 +84,7 @@ func parsePathPattern(pattern string) (pathPattern, error) {
 	case strings.Contains(path, "?") || strings.Contains(path, "#"):
 		return pathPattern{}, fmt.Errorf("path %q must not hold a query or a fragment", pattern)
 	case path != "" && !canonicalPath(&url.URL{Path: path}):
-		return pathPattern{}, fmt.Errorf("path %q must be written as the server sees it: decoded, without empty or dot segments, and without %%, \\, ; or control characters", pattern)
+		return pathPattern{}, fmt.Errorf("path %q must be written as the server sees it: decoded, without empty or dot segments, and without %%, \\, ;, ?, # or control characters", pattern)
 	case tree && strings.HasSuffix(path, "/"):
 		return pathPattern{}, fmt.Errorf("path %q has an empty segment", pattern)
 	}
@@ -94,8 +101,8 @@ func (p pathPattern) isPublic(path string) bool {
 	return path == p.path
 }
 
-// isRequired ignores case, and covers the path with a last slash too: a server
-// that answers both must not serve one of them to anybody. folded is
+// isRequired ignores case, and covers the path with and without a last slash: a
+// server that answers both must not serve one of them to anybody. folded is
 // foldPath(path); p was folded at load.
 func (p pathPattern) isRequired(folded string) bool {
 	rest, ok := strings.CutPrefix(folded, p.path)
@@ -110,19 +117,8 @@ func (p pathPattern) isRequired(folded string) bool {
 
 // folded returns the pattern for isRequired.
 func (p pathPattern) folded() pathPattern {
-	p.path = foldPath(p.path)
+	p.path = strings.TrimSuffix(foldPath(p.path), "/")
 	return p
-}
-
-// foldPath maps what file systems that ignore case take for the same name to
-// one spelling. Through upper case it also reaches ſ and the Kelvin sign.
-func foldPath(path string) string {
-	for i := range len(path) {
-		if c := path[i]; c >= 0x80 || 'A' <= c && c <= 'Z' {
-			return strings.ToLower(strings.ToUpper(path))
-		}
-	}
-	return path
 }
 
 // pathRules are the public and require lines of one handler.
@@ -174,8 +170,12 @@ func (rules *pathRules) judge(u *url.URL) (public, ambiguous bool, required []re
 	}
 	if len(rules.require) > 0 {
 		folded := foldPath(u.Path)
+		windows := folded
+		if strings.Contains(folded, ":") || !isASCII(u.Path) {
+			windows = windowsPath(folded)
+		}
 		for _, line := range rules.require {
-			if line.pattern.isRequired(folded) {
+			if line.pattern.isRequired(folded) || line.pattern.isRequired(windows) {
 				required = append(required, line)
 			}
 		}
@@ -270,7 +270,7 @@ func (p *signInPaths) check() error {
 	}
 	for i, a := range named {
 		if !strings.HasPrefix(a.path, "/") || a.path == "/" || strings.Contains(a.path, "*") || !canonicalPath(&url.URL{Path: a.path}) {
-			return fmt.Errorf("%s: invalid path %q: it must begin with a slash, be more than a slash, and hold no *, %%, \\, ;, empty or dot segments", a.option, a.path)
+			return fmt.Errorf("%s: invalid path %q: it must begin with a slash, be more than a slash, and hold no *, %%, \\, ;, ?, #, empty or dot segments", a.option, a.path)
 		}
 		for _, b := range named[:i] {
 			if samePath(a.path, b.path) {

@@ -30,7 +30,9 @@ type Policy struct {
 	// against forgery. `token`: the Origin must be own or trusted, and the
 	// session's token must be in the X-CSRFToken header or the form field
 	// csrfmiddlewaretoken. `origin`: the Origin only, for applications with
-	// tokens of their own. `insecure_off`: not at all. Default: token
+	// tokens of their own. `insecure_off`: not at all. A safe method with an
+	// override (X-HTTP-Method-Override and its like, or _method in the query)
+	// is protected too. Default: token
 	CSRF string `json:"csrf,omitempty"`
 
 	// Allows sign-ins over plain HTTP from other machines, which sends

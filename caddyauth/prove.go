@@ -130,7 +130,7 @@ func (s *site) prove(ctx context.Context, r *http.Request, q *request, creds cre
 	}
 	if err == nil {
 		began := time.Now()
-		p.identity, err = chosen.SignIn(ctx, creds.username, creds.password, checks...)
+		p.identity, err = p.directory.SignIn(ctx, creds.username, creds.password, checks...)
 		p.asked = time.Since(began) - waited
 		p.err = err
 		p.noteRefusal()

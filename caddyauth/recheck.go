@@ -209,6 +209,7 @@ var errNoConfiguration = errors.New("no configuration uses the directory")
 // round looks at every account whose sessions were used since the last one.
 // left is how many sessions could not be brought in line.
 func (c *recheck) round(since time.Time) (left int, err error) {
+	defer c.directory.caught("re-checking accounts", &err)
 	sessions := c.store.sessions.Load()
 	if sessions == nil {
 		return 0, errStoreNotReady

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
@@ -39,6 +40,9 @@ type request struct {
 
 	tls, lookedUp, touched bool
 
+	// asked: the answer depends on whether there is a session.
+	asked bool
+
 	// keepCookie: this answer must not touch the session cookie.
 	keepCookie bool
 
@@ -55,6 +59,8 @@ func (app *App) requestOf(r *http.Request) *request {
 	}
 	q := &request{app: app, start: time.Now(), original: originalURL(r), tls: overTLS(r)}
 	app.stripper.strip(r)
+	stripClaims(r)
+	stripConnection(r.Header)
 	stripUpgrade(r)
 	// Before any header is set: that keeps the header map small.
 	q.cookies = app.cookies.takeCookies(r.Header, q.tls)
@@ -74,6 +80,7 @@ func (q *request) String() string { return requestVar }
 //
 // The error means that nothing is known (503), never that there is no session.
 func (q *request) lookup(ctx context.Context, touch bool) (live bool, err error) {
+	q.asked = true
 	if !q.cookies.valid {
 		return false, nil
 	}
@@ -127,7 +134,9 @@ func (q *request) forgetStale() {
 // where a sign-in on this node just replaced it: the answer to a request that
 // crossed the sign-in would take the new cookie away.
 func (q *request) staleCookie() bool {
-	if !q.cookies.present || q.keepCookie {
+	if !q.cookies.present || q.keepCookie || q.cookies.several {
+		// Of several, deleting takes the one that we have set and leaves what a
+		// neighbour has planted, which would be the only one then.
 		return false
 	}
 	if !q.cookies.valid {
@@ -140,17 +149,56 @@ func (q *request) staleCookie() bool {
 	return ok && !sessions.Replaced(q.cookies.token)
 }
 
+// stripConnection does what a proxy does with the Connection header, before
+// anything here sets one that a client could name in it: it removes the headers
+// that concern this connection only (RFC 9110 section 7.6.1), and leaves options
+// alone that name none. Headers that mean something to the gate or to every
+// recipient stay: they are for no connection alone, and what is decided by them
+// reaches the application as it was decided by.
+func stripConnection(h http.Header) {
+	values, ok := h["Connection"]
+	if !ok || len(values) == 1 && isConnectionOption(values[0]) {
+		return
+	}
+	var kept []string
+	for _, value := range values {
+		for option := range strings.SplitSeq(value, ",") {
+			switch option = trimOWS(option); {
+			case option == "":
+			case isConnectionOption(option):
+				kept = append(kept, option)
+			case !isReservedHeader(foldHeader(option)):
+				h.Del(option)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		delete(h, "Connection")
+		return
+	}
+	h["Connection"] = []string{strings.Join(kept, ", ")}
+}
+
+func isConnectionOption(option string) bool {
+	for _, known := range [...]string{"keep-alive", "close", "upgrade", "te"} {
+		if strings.EqualFold(option, known) {
+			return true
+		}
+	}
+	return false
+}
+
 // stripUpgrade removes offers to leave HTTP for anything but a WebSocket: what
 // follows such an upgrade (h2c above all) would run past every later check.
 func stripUpgrade(r *http.Request) {
 	h := r.Header
+	delete(h, "Http2-Settings")
 	if _, ok := h["Upgrade"]; !ok || isWebSocketUpgrade(r) {
 		return
 	}
 	delete(h, "Upgrade")
-	delete(h, "Http2-Settings")
 	if values, ok := h["Connection"]; ok {
-		offers := newStripper([]string{"upgrade", "http2-settings"})
+		offers := newStripper([]string{"upgrade"})
 		offers.stripTokens(h, "Connection", values)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -91,6 +92,7 @@ func (g *RequireSession) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("require_session: %w", err)
 	}
 	app.usePolicy("require_session", g.Policy)
+	app.stripErrorRoutes(ctx)
 	return nil
 }
 
@@ -161,6 +163,8 @@ func notEmpty[T any](option string, list []T) error {
 
 // ServeHTTP implements caddyhttp.MiddlewareHandler.
 func (g *RequireSession) ServeHTTP(w http.ResponseWriter, r *http.Request, next caddyhttp.Handler) error {
+	guard := lastResort{site: g.site, w: w, r: r}
+	defer guard.answer()
 	w, q := g.site.begin(w, r)
 	if g.site.tooEarly(w, r, q) {
 		return nil
@@ -173,7 +177,8 @@ func (g *RequireSession) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 			return g.site.serveRoute(w, r, q, which)
 		}
 	}
-	f.methodRefused = r.Method == http.MethodTrace || r.Method == http.MethodConnect && !isWebSocketConnect(r)
+	// In any case: an application may take "trace" for what it resembles.
+	f.methodRefused = strings.EqualFold(r.Method, http.MethodTrace) || strings.EqualFold(r.Method, http.MethodConnect) && !isWebSocketConnect(r)
 	var required []requireLine
 	f.public, f.pathAmbiguous, required = g.rules.judge(q.original)
 	if f.ipAllowed && !f.methodRefused && !f.public {
@@ -197,8 +202,10 @@ func (g *RequireSession) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 		}
 		g.identify(r, q)
 		q.answer.renew = true
+		guard.handedOn = true
 		return q.serveWatched(w, r, next)
 	case allowPublic:
+		guard.handedOn = true
 		return q.serve(w, r, next)
 	case preflight:
 		allowPreflight(w.Header(), r)

@@ -39,7 +39,7 @@ func (s *site) refuseForDirectory(w http.ResponseWriter, r *http.Request, q *req
 		attempt.reason = string(unavailable.Reason)
 		if unavailable.Sent {
 			// The directory may have counted a wrong password.
-			attempt.user = creds.username
+			attempt.user = printable(creds.username)
 		}
 	case errors.Is(p.err, throttle.ErrBusy):
 		attempt.reason = reasonBusy

@@ -36,6 +36,7 @@ func (s *site) signOut(w http.ResponseWriter, r *http.Request, q *request) error
 		q.setCookie(s.app.cookies.deleteSession(q.tls))
 	}
 	q.signedOut()
+	clearSiteData(w.Header())
 	if wantsPage(r) {
 		return s.writePage(w, r, q, http.StatusOK, pages.Page{Kind: pages.SignedOut})
 	}
@@ -44,6 +45,12 @@ func (s *site) signOut(w http.ResponseWriter, r *http.Request, q *request) error
 		Message string `json:"message"`
 	}{"ok", "Sesión cerrada"})
 }
+
+// clearSiteData has the browser drop what it keeps of a site, over TLS: pages in
+// its cache, which the next person at this machine could go back to, and what
+// applications stored. Cookies are deleted by name: others of the host are not
+// ours. A refused sign-out never says this, or any site could have it done.
+func clearSiteData(h http.Header) { h.Set("Clear-Site-Data", `"cache","storage"`) }
 
 // endAll ends the sessions of tokens. refused: a POST does not show the token
 // of one that lives, and none was ended.

@@ -51,6 +51,7 @@ func (s *site) tooEarly(w http.ResponseWriter, r *http.Request, q *request) bool
 	if s.policy.ips == nil && !isUnsafe(r) && s.pathsOf(q).route(q.original) == noRoute {
 		return false
 	}
+	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(http.StatusTooEarly)
 	return true
 }

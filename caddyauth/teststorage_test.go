@@ -52,7 +52,11 @@ func (s *testStorage) Open(logger *slog.Logger) (sessionstore.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &faultyStore{Store: store, faults: faults}, nil
+	rig := faults.rigged()
+	rig.mu.Lock()
+	rig.store = store
+	rig.mu.Unlock()
+	return &riggedStore{Store: &faultyStore{Store: store, faults: faults}, rig: rig}, nil
 }
 
 var (
@@ -72,6 +76,10 @@ type storeFaults struct {
 	// says so, which it does not do after an error, or if its caller is gone.
 	reply   atomic.Pointer[func() error]
 	answers atomic.Int64 // that come before
+
+	// rig has any call fail.
+	rigOnce sync.Once
+	rig     *storeRig
 }
 
 func (f *storeFaults) replied(ctx context.Context) error {

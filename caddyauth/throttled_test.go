@@ -78,6 +78,7 @@ func TestThrottledSignIn(t *testing.T) {
 			recorder := httptest.NewRecorder()
 			w, q := s.begin(recorder, row.r)
 			s.own(row.r, q)
+			q.signing = new(signingIn)
 			if err := s.refuseThrottled(w, row.r, q, s.signInForm(credentials{username: typed, next: "/docs"}),
 				proof{directory: unasked(t, "corp.test")}, &throttle.BlockedError{RetryAfter: row.after}); err != nil {
 				t.Fatal(err)

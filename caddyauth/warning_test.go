@@ -50,6 +50,7 @@ func TestWelcome(t *testing.T) {
 			s := &site{app: &App{cookies: *cookiesOf(t, ""), stripper: newStripper(nil), pages: renderer}, paths: defaultSignInPaths()}
 			recorder := httptest.NewRecorder()
 			w, q := s.begin(recorder, r)
+			q.signing = new(signingIn)
 			if err := s.welcome(w, r, q, row.next, proof{
 				identity: &ldap.Identity{FirstName: "Juan", Warning: row.warning}, directory: &configuredDirectory{configured: &Directory{PasswordURL: link}},
 			}); err != nil {

@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -186,7 +187,16 @@ func (d *Directory) spawn(work func(ctx context.Context)) {
 	if d.closed {
 		return
 	}
-	d.work.Go(func() { work(d.life) })
+	d.work.Go(func() {
+		// Servers choose what is read there, and nobody above would catch a panic
+		// over it: it would end the process.
+		defer func() {
+			if p := recover(); p != nil {
+				d.config.Logger.Error("work in the background panicked: it is done again when it is due", "directory", d.config.Label, "panic", fmt.Sprint(p))
+			}
+		}()
+		work(d.life)
+	})
 }
 
 // bounded derives a context that also ends with the budget.

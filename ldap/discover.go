@@ -209,7 +209,7 @@ func (d *discovery) isDue(since time.Duration) bool {
 func (d *discovery) run(parent context.Context, running *lookup, bound time.Duration) {
 	ctx, cancel := context.WithTimeout(parent, bound)
 	defer cancel()
-	found, err := findRecords(ctx, d.resolver, d.domain)
+	found, err := d.find(ctx)
 	cutOff := err != nil && parent.Err() != nil
 	var known []server
 	if !cutOff {
@@ -231,6 +231,17 @@ func (d *discovery) run(parent context.Context, running *lookup, bound time.Dura
 	}
 	d.running = nil
 	close(running.done)
+}
+
+// find asks DNS. A panic over what it said is a failure like any other, or the
+// look-up would never end for those that wait.
+func (d *discovery) find(ctx context.Context) (found findings, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			found, err = findings{}, fmt.Errorf("reading what DNS said panicked: %v", p)
+		}
+	}()
+	return findRecords(ctx, d.resolver, d.domain)
 }
 
 // judge returns the servers to use after a look-up, and logs what is new. It

@@ -187,12 +187,14 @@ func (d *Directory) refreshGroups() {
 	d.refreshing, d.lastRefresh = true, time.Now()
 	d.mu.Unlock()
 	d.spawn(func(life context.Context) {
+		defer func() {
+			d.mu.Lock()
+			d.refreshing = false
+			d.mu.Unlock()
+		}()
 		ctx, cancel := d.bounded(life)
 		defer cancel()
 		d.refreshNow(ctx)
-		d.mu.Lock()
-		d.refreshing = false
-		d.mu.Unlock()
 	})
 }
 

@@ -51,12 +51,13 @@ func normalizeName(typed string) (string, error) {
 }
 
 // checkPassword refuses what no directory may see. An empty password makes many
-// servers answer "success" to anybody (RFC 4513 5.1.2), and Samba cuts at a
-// NUL, so that the right password with a tail would do. Passwords are never
+// servers answer "success" to anybody (RFC 4513 5.1.2), so that one of white
+// space, which a server might take for empty, is refused too; and Samba cuts at
+// a NUL, so that the right password with a tail would do. Passwords are never
 // trimmed or normalised.
 func checkPassword(password string) error {
 	switch {
-	case password == "":
+	case strings.TrimSpace(password) == "":
 		return errors.New("reading password: it is empty")
 	case len(password) > maxPasswordBytes:
 		return fmt.Errorf("reading password: it has more than %d bytes", maxPasswordBytes)

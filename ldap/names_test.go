@@ -86,6 +86,7 @@ func TestInputThatNeverReachesADirectory(t *testing.T) {
 		{"two backslashes", `EMPRESA\\ac12345`, "secreto"},
 		{"two at signs", "ac12345@empresa.local@x", "secreto"},
 		{"empty password", "ac12345", ""},
+		{"password of white space", "ac12345", " \t\u00a0"},
 		{"right password and NUL", "ac12345", "secreto\x00"},
 		{"NUL password", "ac12345", "\x00"},
 		{"password not UTF-8", "ac12345", "secreto\xff"},

@@ -7,8 +7,14 @@ import (
 	"time"
 )
 
-// cleanupTimeout bounds deletions that a request makes in passing.
-const cleanupTimeout = 2 * time.Second
+const (
+	// cleanupTimeout bounds deletions that a request makes in passing.
+	cleanupTimeout = 2 * time.Second
+
+	// loadTimeout bounds how long a request waits for the store, even for one
+	// that does not look at its context.
+	loadTimeout = 5 * time.Second
+)
 
 // flight is one read of the store that all requests of a key share: however
 // many arrive at once, the store is asked once.
@@ -89,6 +95,8 @@ func (s *Sessions) begun(f *flight, e *entry, position uint64) {
 // the later of the two last-seen times. Of an invalid record one caller learns
 // ErrInvalidRecord; for the others there is no session.
 func (s *Sessions) load(ctx context.Context, key Key) (*entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err

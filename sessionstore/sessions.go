@@ -96,7 +96,7 @@ func New(store Store, options Options, logger *slog.Logger) *Sessions {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Sessions{
-		store:  store,
+		store:  &guarded{store: store, logger: logger},
 		clock:  newClock(options.Now, options.Elapsed),
 		tell:   options.Ended,
 		logger: logger,

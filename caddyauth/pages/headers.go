@@ -27,6 +27,7 @@ func setHeaders(h http.Header, f headerFacts) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "same-origin")
+	h.Set("Cross-Origin-Opener-Policy", "same-origin")
 	addVary(h, "Accept-Language")
 	addVary(h, "Cookie")
 }

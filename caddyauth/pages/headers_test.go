@@ -34,10 +34,11 @@ func TestHeadersOfEveryPage(t *testing.T) {
 					"Cache-Control":    {"no-store"},
 					"Content-Security-Policy": {"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 						"'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"},
-					"X-Content-Type-Options": {"nosniff"},
-					"X-Frame-Options":        {"DENY"},
-					"Referrer-Policy":        {"same-origin"},
-					"Vary":                   {"Accept-Language", "Cookie"},
+					"X-Content-Type-Options":     {"nosniff"},
+					"X-Frame-Options":            {"DENY"},
+					"Referrer-Policy":            {"same-origin"},
+					"Cross-Origin-Opener-Policy": {"same-origin"},
+					"Vary":                       {"Accept-Language", "Cookie"},
 				}
 				for name, values := range want {
 					if got := d.header[name]; !slices.Equal(got, values) {

@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -40,6 +41,7 @@ func (c *committer) commit(operations []*operation) (left []*operation) {
 var errNotCommitted = errors.New("not committed")
 
 func (c *committer) transact(operations []*operation) (err error) {
+	defer c.caught(&err)
 	defer func(db *badger.DB) {
 		if errors.Is(err, errBroken) && c.db == db {
 			c.breakDown(err)
@@ -67,6 +69,19 @@ func (c *committer) transact(operations []*operation) (err error) {
 		}
 	}
 	return err
+}
+
+// caught is deferred: it makes a panic an error. This is a goroutine of our own:
+// the panic would end the process, and do so again with the next request of its
+// kind. What was done is not known, so nothing of it is taken for an end.
+func (c *committer) caught(err *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	*err = fmt.Errorf("%w: %v", sessionstore.ErrPanicked, p)
+	c.doubt = true
+	c.log.Error("writing to the session folder panicked: it counts as failed", "panic", fmt.Sprint(p), "stack", sessionstore.PanicStack())
 }
 
 func (c *committer) apply(txn *badger.Txn, o *operation) error {
