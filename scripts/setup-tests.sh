@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs what the tests need and this Debian machine lacks: the real directory
-# servers, the real HTTP clients, and the C compiler of the race detector.
+# servers, a shared cache, the real HTTP clients, a browser, and the C compiler of
+# the race detector.
 # Runs apt only when something is missing; uses sudo when it is not root.
 set -euo pipefail
 
@@ -10,10 +11,13 @@ packages=(
 	389-ds-base libnss3-tools openssl
 	python3 python3-requests
 	curl ca-certificates
+	nginx-light
+	chromium
 	gcc libc6-dev
 )
 # 389-ds-base is not here: its services are one for each instance, and there is none.
-services=(slapd smbd nmbd winbind samba-ad-dc)
+# Neither is chromium: it has no service.
+services=(slapd smbd nmbd winbind samba-ad-dc nginx)
 
 say() { echo "setup-tests: $*"; }
 fail() { echo "setup-tests: $*" >&2; exit 1; }

@@ -3,9 +3,11 @@ package attack
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,14 +78,22 @@ func (s *site) send(method, path, body string, fields ...string) (reply, error) 
 	return replyOf(response)
 }
 
-// do is send for requests that are answered.
+// do is send for requests that are answered. A GET that is cut is sent again.
 func (s *site) do(t testing.TB, method, path, body string, fields ...string) reply {
 	t.Helper()
 	r, err := s.send(method, path, body, fields...)
+	for try := 0; try < 3 && method == http.MethodGet && cut(err); try++ {
+		r, err = s.send(method, path, body, fields...)
+	}
 	if err != nil {
 		t.Fatalf("%s %s: %v", method, path, err)
 	}
 	return r
+}
+
+// cut is how a request fails whose session ends while it is answered.
+func cut(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // session is what a signed-in client holds.

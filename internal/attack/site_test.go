@@ -3,6 +3,7 @@ package attack
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -10,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +23,8 @@ import (
 // setup is a Caddy to start. The zero value guards a raw upstream with
 // require_session alone, in front of the demonstration's directory. In every
 // text UPSTREAM is the upstream's address, PORT the site's port, DIR the folder
-// of the test and DIRECTORY the directory's URL.
+// of the test, DIRECTORY the directory's URL and CERTIFICATE what the tls directive
+// takes.
 type setup struct {
 	directory *ldaptest.Directory // default: ldaptest.Demo
 	global    string              // further global options
@@ -31,7 +34,7 @@ type setup struct {
 	block     string              // lines of its directory block; default: servers DIRECTORY
 	site      string              // default: require_session and a reverse_proxy to the upstream
 	more      string              // further sites
-	tls       bool                // the site speaks TLS, with a certificate of Caddy's own CA
+	tls       bool                // the site speaks TLS, as 127.0.0.1 and localhost
 }
 
 // site is a running Caddy, its upstream and its directory.
@@ -73,7 +76,20 @@ func prepare(t *testing.T, setup setup) (*site, string) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
 	s := &site{dir: folder, port: freePort(t), tls: setup.tls, echo: rawecho.Start(t), directory: directory}
-	return s, s.caddyfile(setup)
+	text := s.caddyfile(setup)
+	if setup.tls {
+		// Not a certificate of Caddy's own CA: that comes after the port is open.
+		ca, err := realserver.NewCA(folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		certificate, key, err := ca.Issue(folder, "127.0.0.1", "localhost", "*.test", "*.corp.test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = strings.ReplaceAll(text, "CERTIFICATE", certificate+" "+key)
+	}
+	return s, text
 }
 
 func (s *site) caddyfile(setup setup) string {
@@ -85,7 +101,7 @@ func (s *site) caddyfile(setup setup) string {
 	}
 	address, tls := "http://:PORT", ""
 	if setup.tls {
-		address, tls = "https://127.0.0.1:PORT, https://localhost:PORT", "tls internal"
+		address, tls = "https://127.0.0.1:PORT, https://localhost:PORT", "tls CERTIFICATE"
 	}
 	return s.fill(fmt.Sprintf(`{
 	admin unix/DIR/admin.sock
@@ -151,10 +167,10 @@ func (s *site) config(t testing.TB, text string) string {
 	return file
 }
 
-// run starts Caddy and waits until its port is open.
+// run starts Caddy and waits until it serves.
 func (s *site) run(t testing.TB, text string) {
 	t.Helper()
-	log := filepath.Join(s.dir, "printed.log")
+	log, began := filepath.Join(s.dir, "printed.log"), len(s.read("caddy.json"))
 	s.child = realserver.StartChild(t, log, s.command(t, "run", "--config", s.config(t, text), "--adapter", "caddyfile"))
 	t.Cleanup(func() {
 		s.child.Stop()
@@ -168,10 +184,16 @@ func (s *site) run(t testing.TB, text string) {
 	})
 	if err := s.child.WaitUntil(60*time.Second, func() error {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
-		if err == nil {
-			_ = conn.Close()
+		if err != nil {
+			return err
 		}
-		return err
+		_ = conn.Close()
+		// Ports are open before all has started: handshakes would be early, and
+		// race with the start inside Caddy.
+		if !strings.Contains(s.read("caddy.json")[began:], "serving initial configuration") {
+			return errors.New("it still starts")
+		}
+		return nil
 	}); err != nil {
 		t.Fatalf("starting Caddy: %v", err)
 	}
@@ -249,11 +271,19 @@ func (s *site) base() string {
 	return "http://127.0.0.1:" + s.port
 }
 
-// freePort returns a port below those that the system gives to clients.
+// given are the ports that were given out: Caddy shares a port with whoever else
+// has it, so that two sites with one would answer for each other.
+var given sync.Map
+
+// freePort returns a port below those that the system gives to clients, each
+// once.
 func freePort(t testing.TB) string {
 	t.Helper()
-	for range 100 {
+	for range 1000 {
 		port := fmt.Sprint(12000 + rand.IntN(8000))
+		if _, taken := given.LoadOrStore(port, true); taken {
+			continue
+		}
 		if listener, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
 			_ = listener.Close()
 			return port
