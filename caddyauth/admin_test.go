@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -73,13 +72,11 @@ func (s *server) withAdmin(t *testing.T) *admin {
 // closed the connection on it: no handler saw it then.
 func (a *admin) do(method, path string) reply {
 	a.t.Helper()
-	got, err := a.once(method, path)
-	for range 3 {
-		if !errors.Is(err, io.EOF) {
-			break
-		}
+	var got reply
+	err := untilConnected(func() (err error) {
 		got, err = a.once(method, path)
-	}
+		return err
+	})
 	if err != nil {
 		a.t.Fatalf("%s %s: %v", method, path, err)
 	}

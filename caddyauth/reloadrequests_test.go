@@ -309,8 +309,12 @@ func TestOpenStreamAcrossReload(t *testing.T) {
 			t.Fatal(err)
 		}
 		s.kept.cookies(r)
-		transport := &http.Transport{DisableKeepAlives: true}
-		answer, err := (&http.Client{Transport: transport}).Do(r)
+		client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+		var answer *http.Response
+		err = untilConnected(func() (err error) {
+			answer, err = client.Do(r)
+			return err
+		})
 		if err != nil || answer.StatusCode != 200 {
 			t.Fatalf("the stream: %v %v", answer, err)
 		}

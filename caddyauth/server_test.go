@@ -268,14 +268,23 @@ func (s *server) do(method, path string, changes ...change) reply {
 // connection may land on the old listener, which the kernel resets, or the old
 // server closes, before anybody read from it: that is tried again. So is a
 // request whose session ended while it was answered.
-func (s *server) try(method, path string, changes ...change) (reply, error) {
-	for attempt := 0; ; attempt++ {
-		answer, err := s.once(method, path, changes...)
-		if attempt < 3 && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)) {
-			time.Sleep(20 * time.Millisecond)
-			continue
+func (s *server) try(method, path string, changes ...change) (answer reply, err error) {
+	err = untilConnected(func() error {
+		answer, err = s.once(method, path, changes...)
+		return err
+	})
+	return answer, err
+}
+
+// untilConnected sends a request again, for at most 5 s, while a server that
+// goes for a reload resets or closes its connection.
+func untilConnected(send func() error) error {
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		err := send()
+		closed := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if !closed || time.Now().After(end) {
+			return err
 		}
-		return answer, err
 	}
 }
 
