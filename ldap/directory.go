@@ -206,7 +206,12 @@ func (d *Directory) bounded(parent context.Context) (context.Context, context.Ca
 
 // probe finds out whether a server can be used again: one that answers
 // strangers and nobody else cannot.
-func (d *Directory) probe(ctx context.Context, s server) error {
+func (d *Directory) probe(ctx context.Context, s server) (err error) {
+	defer func() {
+		if p := recover(); p != nil { // else nobody would ever ask it again
+			err = fmt.Errorf("reading what %s said panicked: %v", s.url, p)
+		}
+	}()
 	c, err := d.dial(ctx, s)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ type lease struct {
 	*connection
 	directory *Directory
 	grant     grant
+	ended     bool
 }
 
 // lease returns a connection that can be used, at the server that is preferred
@@ -67,7 +68,12 @@ func over(ctx context.Context) bool {
 
 // prepare makes a grant a lease: with the connection that was kept if it is
 // still alive, else with a new one.
-func (d *Directory) prepare(ctx context.Context, g *grant, avoid []*host) (*lease, error) {
+func (d *Directory) prepare(ctx context.Context, g *grant, avoid []*host) (l *lease, err error) {
+	defer func() {
+		if l == nil && err == nil { // a panic
+			d.pool.giveBack(*g, false)
+		}
+	}()
 	started := time.Now()
 	if c := g.conn; c != nil {
 		c.lend(ctx)
@@ -102,10 +108,20 @@ func (d *Directory) prepare(ctx context.Context, g *grant, avoid []*host) (*leas
 // cannot go on, is looked at. It stays in use meanwhile, since the question may
 // be the reason, which anybody may have asked.
 func (l *lease) end(err error) {
+	l.ended = true
 	doubtful := (l.broken || serverFault(err)) && !over(l.ctx)
 	l.directory.pool.giveBack(l.grant, l.takeBack())
 	if doubtful {
 		l.directory.pool.doubt(l.grant.host)
+	}
+}
+
+// drop is deferred where a lease is used: it ends one that a panic has left, of
+// which nobody knows what was asked and not read.
+func (l *lease) drop() {
+	if !l.ended {
+		l.broken = true
+		l.end(nil)
 	}
 }
 

@@ -46,12 +46,7 @@ func (d *Directory) lookup(ctx context.Context, prefer *host, work func(c *conne
 			}
 			return nil, err
 		}
-		err = d.asService(l, work)
-		unbound := searchReason(err) == ReasonConnUnbound
-		if unbound {
-			l.broken = true
-		}
-		l.end(err)
+		unbound, err := d.lookupOn(l, work)
 		var transport *transportError
 		cut := errors.As(err, &transport) && !transport.timedOut
 		switch {
@@ -62,6 +57,18 @@ func (d *Directory) lookup(ctx context.Context, prefer *host, work func(c *conne
 		}
 		last = atServer(l.server, err)
 	}
+}
+
+// lookupOn runs work as the service account, and ends the lease. unbound: the
+// server has forgotten who asks.
+func (d *Directory) lookupOn(l *lease, work func(c *connection, base string) error) (unbound bool, err error) {
+	defer l.drop()
+	err = d.asService(l, work)
+	if unbound = searchReason(err) == ReasonConnUnbound; unbound {
+		l.broken = true
+	}
+	l.end(err)
+	return unbound, err
 }
 
 // asService binds l as the service account, unless it is, and runs work.

@@ -97,6 +97,7 @@ func (d *Directory) prove(ctx context.Context, a *attempt) (*Identity, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer l.drop()
 	a.judged = func(name string, err error) { d.pool.judged(l.grant.host, name, err) }
 	kind := d.learnKind(l.connection)
 	if found != nil && (found.kind == KindAD) != (kind == KindAD) {

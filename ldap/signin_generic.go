@@ -57,13 +57,11 @@ func (d *Directory) findAccount(ctx context.Context, typed string, withGroups bo
 // judge has the password judged, on a connection that is used for nothing but
 // its binds: after a refused one slapd may leave it signed in (an expired
 // password), so that only the result counts. The lease ends here.
-func (d *Directory) judge(l *lease, a *attempt, found *account) (policy policyAnswer, err error) {
-	defer func() {
-		err = atServer(l.server, err)
-		l.end(err)
-	}()
+func (d *Directory) judge(l *lease, a *attempt, found *account) (policyAnswer, error) {
 	e := found.entries[0]
-	policy, err = a.bindUser(l.connection, e.DN, value(e, d.attributes(found.kind).Username), true)
+	policy, err := a.bindUser(l.connection, e.DN, value(e, d.attributes(found.kind).Username), true)
+	err = atServer(l.server, err)
+	l.end(err)
 	var refused *RefusedError
 	if errors.As(err, &refused) && refused.Reason == ReasonNameForm {
 		d.warnOnce("the server does not take the DN of an entry that it showed itself for a name: nobody may be able to sign in: check base_dn and the kind of the directory")
