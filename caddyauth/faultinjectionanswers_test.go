@@ -182,6 +182,7 @@ func TestEachAnswerOfTheDirectoryFailsInTurn(t *testing.T) {
 			{"wrong credentials", ldaptest.Fault{Code: 49, Diagnostic: "80090308: LdapErr: DSID-0C090447, comment: AcceptSecurityContext error, data 52e, v4563"}},
 			{"a referral", ldaptest.Fault{Code: 10}},
 			{"a code that there is not", ldaptest.Fault{Code: 4711}},
+			{"nothing", ldaptest.Fault{Nothing: true}},
 			{"hangs up", ldaptest.Fault{HangUp: true}},
 			{"is silent", ldaptest.Fault{Silent: true}},
 		} {

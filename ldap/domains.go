@@ -100,7 +100,7 @@ func (d *Directory) learnNames(c *connection) {
 	entries, err := c.search("CN=Partitions,"+c.root.configuration, goldap.ScopeWholeSubtree, 2, filter, "nETBIOSName", "uPNSuffixes")
 	d.names.mu.Lock()
 	defer d.names.mu.Unlock()
-	if err != nil {
+	if err != nil || len(entries) == 0 { // the domain has an entry of its own there
 		d.names.failed = time.Now() // or everybody would wait for it
 		return
 	}
@@ -128,7 +128,7 @@ func (d *Directory) learnKind(c *connection) Kind {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !c.root.hidden || d.detected == KindAuto {
+	if !c.root.unseen() || d.detected == KindAuto {
 		d.detected = c.root.kind
 	}
 	return c.root.kind

@@ -28,6 +28,7 @@ func TestTheDomainsOwnNamesAreRead(t *testing.T) {
 			s := serve(t, dir)
 			w := tap(s, nil)
 			d, _ := open(t, test.config(s))
+			d.limits.wait = 5 * time.Second // for eight at once
 			if !d.Owns(`EMPRESA\x`) || d.Owns(`GRUPO\x`) {
 				t.Error("before it was asked, the front of the label is its name")
 			}

@@ -110,7 +110,7 @@ func (d *Directory) prepare(ctx context.Context, g *grant, avoid []*host) (l *le
 func (l *lease) end(err error) {
 	l.ended = true
 	doubtful := (l.broken || serverFault(err)) && !over(l.ctx)
-	l.directory.pool.giveBack(l.grant, l.takeBack())
+	l.directory.pool.giveBack(l.grant, l.takeBack() && !l.directory.doubts(l.connection))
 	if doubtful {
 		l.directory.pool.doubt(l.grant.host)
 	}

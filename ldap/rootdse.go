@@ -24,6 +24,20 @@ type rootFacts struct {
 
 var errNotSynchronized = errors.New("the domain controller says that it is not synchronized yet (isSynchronized FALSE)")
 
+var errHiddenAD = errors.New("the server did not show its rootDSE at first, as Active Directory does to everybody")
+
+// unseen tells whether nothing is known of the server.
+func (f rootFacts) unseen() bool {
+	return f.hidden || f.kind == KindGeneric && f.base == "" && f.contexts == 0 && f.configuration == ""
+}
+
+// doubts tells whether a server should have shown its rootDSE and did not: an
+// answer for once, or of something in between. A connection that took it for the
+// server's nature would be of no use for as long as it is kept.
+func (d *Directory) doubts(c *connection) bool {
+	return c.root.unseen() && (d.service == nil || d.knownKind() == KindAD)
+}
+
 var rootAttributes = []string{
 	"supportedCapabilities", "objectClass", "vendorName", "defaultNamingContext", "namingContexts",
 	"configurationNamingContext", "isSynchronized",
@@ -61,9 +75,11 @@ func (c *connection) readHiddenRoot() error {
 	if err != nil {
 		return err
 	}
-	if facts := factsOf(e); facts.kind != KindAD { // see readRoot
-		c.root = facts
+	facts := factsOf(e)
+	if facts.kind == KindAD {
+		return &transportError{doing: "reading rootDSE", err: errHiddenAD}
 	}
+	c.root = facts
 	return nil
 }
 

@@ -2,6 +2,7 @@ package ldap
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -91,6 +92,43 @@ func TestAHiddenRootDSE(t *testing.T) {
 	}
 	if d.knownKind() != KindGeneric || s.Connections() != 2 {
 		t.Errorf("the kind is %q, %d connections", d.knownKind(), s.Connections())
+	}
+}
+
+// Whatever stands for once in the place of an AD server's own entry, the next
+// sign-in asks anew: the connection that it came on is not kept.
+func TestAHiddenRootDSEOfADIsNotBelieved(t *testing.T) {
+	for _, kind := range []Kind{KindAD, KindAuto} {
+		for _, service := range []bool{true, false} {
+			for _, code := range []int{32, 48, 50, 53, 8, 0} {
+				t.Run(fmt.Sprintf("%q, service account %v, code %d", kind, service, code), func(t *testing.T) {
+					t.Parallel()
+					s := serve(t, crossed())
+					config := crossedConfig(s)
+					config.Kind = kind
+					if !service {
+						config.BindUser, config.BindPassword = "", ""
+					}
+					d, _ := open(t, config)
+					d.pool.probe = func(context.Context, server) error { return nil }
+					mustSignIn(t, d, "pb_victim", "victims-password")
+					s.HangUp()
+					rested(d)
+					var asked atomic.Int64
+					s.Observe(func(r ldaptest.Request) ldaptest.Fault {
+						if asked.Add(1) <= 2 {
+							return ldaptest.Fault{Code: code, Nothing: code == 0}
+						}
+						return ldaptest.Fault{}
+					})
+					_, _ = d.SignIn(context.Background(), "pb_victim", "victims-password")
+					eventually(t, "people can sign in again", func() bool {
+						_, err := d.SignIn(context.Background(), "pb_victim", "victims-password")
+						return err == nil
+					})
+				})
+			}
+		}
 	}
 }
 

@@ -85,6 +85,8 @@ func (c *conn) handle(p *ber.Packet) bool {
 			return false
 		case fault.Code != 0:
 			return c.send(id, response(opSearchDone, result{code: int64(fault.Code), diagnostic: fault.Diagnostic}))
+		case fault.Nothing:
+			return c.send(id, response(opSearchDone, result{}))
 		}
 		return c.search(id, op)
 	case opExtendedRequest:

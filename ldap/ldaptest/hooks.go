@@ -41,6 +41,8 @@ type Fault struct {
 	Silent bool // it goes on reading, and never answers on this connection
 	HangUp bool
 
+	Nothing bool // a search succeeds, and finds nothing
+
 	// Code and Diagnostic are a result to give, Code 0 for none.
 	Code       int
 	Diagnostic string
