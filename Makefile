@@ -3,6 +3,7 @@
 # make attack the long attack on the gate: all fuzzers (a minute each; FUZZ=10m
 #             takes longer), a soak, and the program without each of its
 #             security rules in turn, which a test has to notice: about an hour
+# make screenshots  take the pictures of the documentation anew
 # make bench  measure; prints numbers, ratios first, judges nothing. It takes
 #             about a quarter of an hour, 1 GB of disk in BENCH_DIR (default: the
 #             folder for temporary files; it has to be on a real disk) and wants
@@ -18,7 +19,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 AS_ROOT     := $(if $(filter-out 0,$(shell id -u)),-exec 'sudo -E env "PATH=$(PATH)" "HOME=$(HOME)" CADDY_LDAP_REQUIRE_SERVERS=1')
 
 .NOTPARALLEL:
-.PHONY: test setup check attack bench
+.PHONY: test setup check attack bench screenshots
 
 test: setup check
 	CADDY_LDAP_REQUIRE_SERVERS=1 go test -race -count=1 -p 2 -timeout 10m $(AS_ROOT) ./...
@@ -35,6 +36,9 @@ check:
 
 attack: setup check
 	scripts/attack.sh
+
+screenshots: setup
+	scripts/screenshots.sh
 
 bench:
 	go run ./internal/bench $(if $(BENCH_DIR),-dir $(BENCH_DIR)) $(BENCH)

@@ -116,7 +116,7 @@ func serveAdmin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		var known caddy.APIError
 		if !errors.As(err, &known) {
-			app.logStoreError("answering the admin API", err)
+			app.logStoreError(nil, "answering the admin API", err)
 			known = storeFailure(err)
 		}
 		if known.HTTPStatus == http.StatusServiceUnavailable {

@@ -27,6 +27,9 @@ type answer struct {
 	// with its session. Public answers keep their cookies and cache headers.
 	gated bool
 
+	// page: a browser shows the answer as a page.
+	page bool
+
 	// renew allows the session cookie to be sent again.
 	renew bool
 
@@ -38,11 +41,10 @@ type answer struct {
 	// prompt: the client has only so long to read it.
 	prompt bool
 
-	decided, wroteHeader bool
+	decided, wroteHeader, watching bool
 
 	// open ends the answer with its session, while watching.
-	open     openAnswer
-	watching bool
+	open openAnswer
 }
 
 // wrap returns the writer for the handlers behind. Behind a second of our
@@ -65,7 +67,7 @@ func (q *request) wrap(w http.ResponseWriter) http.ResponseWriter {
 // again returns the state of a for another writer.
 func (a *answer) again() *answer {
 	return &answer{
-		set: a.set, gated: a.gated, renew: a.renew, cors: a.cors, varies: a.varies, prompt: a.prompt, decided: a.decided,
+		set: a.set, gated: a.gated, page: a.page, renew: a.renew, cors: a.cors, varies: a.varies, prompt: a.prompt, decided: a.decided,
 	}
 }
 

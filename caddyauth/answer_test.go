@@ -38,10 +38,18 @@ func TestKeepPrivate(t *testing.T) {
 			if test.sent != nil {
 				h["Cache-Control"] = test.sent
 			}
-			keepPrivate(h)
+			page := http.Header{"Cache-Control": slices.Clone(test.sent)}
+			keepPrivate(h, false)
 			dropCacheOverrides(h)
 			if got := h["Cache-Control"]; !slices.Equal(got, []string{test.want}) || len(h) != 1 {
 				t.Errorf("%v, want Cache-Control: %s alone", h, test.want)
+			}
+			want := test.want
+			if want != "no-store" {
+				want += ", no-store"
+			}
+			if keepPrivate(page, true); page["Cache-Control"][0] != want {
+				t.Errorf("of a page: %q, want %q", page["Cache-Control"], want)
 			}
 		})
 	}
@@ -94,5 +102,62 @@ func TestAnswersHoweverTheyAreWritten(t *testing.T) {
 			}()
 			write(w)
 		})
+	}
+}
+
+// TestPagesAreNotStored: what a browser shows as a page is asked for again when
+// somebody goes back to it, and what the page is made of is not.
+func TestPagesAreNotStored(t *testing.T) {
+	s := start(t, setup{site: "route {\nrequire_session {\npublic /open/*\n}\nreverse_proxy UPSTREAM\n}"})
+	c := s.signIn("ac12345")
+	as := func(mode, destination string) change {
+		return func(r *http.Request) {
+			r.Header["Sec-Fetch-Mode"], r.Header["Sec-Fetch-Dest"] = []string{mode}, []string{destination}
+		}
+	}
+	browser := header("Accept", "text/html,application/xhtml+xml,*/*;q=0.8")
+	for _, row := range []struct {
+		name string
+		sent string // by the application
+		as   change
+		want string
+	}{
+		{name: "a page", as: as("navigate", "document"), want: "private, no-store"},
+		{name: "a page that may be kept for a while", sent: "max-age=600", as: as("navigate", "document"), want: "max-age=600, private, no-store"},
+		{name: "a page with private", sent: "private", as: as("navigate", "document"), want: "private, no-store"},
+		{name: "a page with no-store", sent: "no-store", as: as("navigate", "document"), want: "no-store"},
+		{name: "a frame", as: as("navigate", "iframe"), want: "private, no-store"},
+		{name: "a browser over plain HTTP", as: browser, want: "private, no-store"},
+		{name: "a style sheet", as: as("no-cors", "style"), want: "private"},
+		{name: "a script that may be kept", sent: "max-age=600", as: as("no-cors", "script"), want: "max-age=600, private"},
+		{name: "a fetch", as: as("cors", "empty"), want: "private"},
+		{name: "a program", as: header("Accept", "*/*"), want: "private"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s.upstream.answers(func(w http.ResponseWriter, r *http.Request) {
+				if row.sent != "" {
+					w.Header().Set("Cache-Control", row.sent)
+				}
+				_, _ = io.WriteString(w, "<p>upstream")
+			})
+			if got := s.do("GET", "/x", c.cookies, row.as); got.StatusCode != 200 || got.Header.Get("Cache-Control") != row.want {
+				t.Errorf("%d, Cache-Control %q, want %q", got.StatusCode, got.Header["Cache-Control"], row.want)
+			}
+			if got := s.do("GET", "/open/x", c.cookies, row.as); got.StatusCode != 200 || got.Header.Get("Cache-Control") != row.sent {
+				t.Errorf("public: %d, Cache-Control %q, want %q", got.StatusCode, got.Header["Cache-Control"], row.sent)
+			}
+		})
+	}
+}
+
+// TestPagesOfAMatcherAreNotStored: what session_group shows to some only is
+// theirs as well, with no gate around it.
+func TestPagesOfAMatcherAreNotStored(t *testing.T) {
+	s := start(t, setup{site: "ldap_login\n@in session_group \"Empleados\"\nhandle @in {\nrespond inside\n}\nhandle {\nrespond outside\n}"})
+	c := s.signIn("ac12345")
+	for what, as := range map[string]change{"private, no-store": navigation, "private": header("Accept", "*/*")} {
+		if got := s.do("GET", "/x", c.cookies, as); got.body != "inside" || got.Header.Get("Cache-Control") != what {
+			t.Errorf("%q, Cache-Control %q, want %q", got.body, got.Header["Cache-Control"], what)
+		}
 	}
 }

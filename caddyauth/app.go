@@ -45,6 +45,13 @@ type App struct {
 	// How many wrong passwords are possible.
 	Throttle Throttle `json:"throttle,omitzero"`
 
+	// The language of the pages for everybody whose browser asks for none of es,
+	// en, pt, fr and de. Default: es
+	DefaultLanguage string `json:"default_language,omitempty"`
+
+	// What the pages show of whoever runs the site.
+	Branding Branding `json:"branding,omitzero"`
+
 	Policy
 
 	limits  sessionstore.Limits
@@ -118,7 +125,7 @@ func (app *App) provision(ctx caddy.Context) error {
 		return fmt.Errorf("sessions: %w", err)
 	}
 	var err error
-	if app.pages, err = pages.New(); err != nil {
+	if err = app.provisionPages(); err != nil {
 		return err
 	}
 

@@ -125,11 +125,11 @@ func (app *App) auditedName(refused *ldap.RefusedError, typed, label string) str
 }
 
 // logStoreError is the operator's line for a failed store. A client that went
-// away is none.
-func (app *App) logStoreError(doing string, err error) {
+// away is none. q is nil where no request is concerned.
+func (app *App) logStoreError(q *request, doing string, err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
 	metrics.storeFailed()
-	app.logger.Error("session store failed", zap.String("doing", doing), zap.Error(err))
+	app.logger.Error("session store failed", zap.String("doing", doing), zap.Error(err), q.logged())
 }

@@ -6,29 +6,31 @@ import (
 	"strings"
 )
 
-// forOneClient tells caches whom the answer is for.
+// forOneClient tells caches whom the answer is for. What a browser shows as a
+// page, it is not to keep at all: after a sign-out, its button to go back would
+// show it again, from memory, without asking anybody.
 func (a *answer) forOneClient(h http.Header) {
 	vary := h["Vary"]
 	if len(h["Cache-Control"]) > 0 || len(vary) > 1 || len(vary) == 1 && vary[0] != "Accept-Encoding" {
-		keepPrivate(h)
+		keepPrivate(h, a.page)
 		addVary(h, "Cookie")
 		return
 	}
 	// The usual cases, in one piece of memory.
-	values := append(make([]string, 0, 3), "private")
+	private := "private"
+	if a.page {
+		private = "private, no-store"
+	}
+	values := append(make([]string, 0, 3), private)
 	values = append(append(values, vary...), "Cookie")
 	h["Cache-Control"], h["Vary"] = values[0:1:1], values[1:]
 }
 
 // keepPrivate tells shared caches to keep their hands off: cookies alone do not
 // forbid them to store an answer (RFC 9111 section 3). Directives that are as
-// strict or stricter stay.
-func keepPrivate(h http.Header) {
+// strict or stricter stay. noStore keeps browsers from storing it too.
+func keepPrivate(h http.Header, noStore bool) {
 	values := h["Cache-Control"]
-	if len(values) == 0 {
-		h["Cache-Control"] = []string{"private"}
-		return
-	}
 	private, kept := false, make([]string, 0, 4)
 	for _, value := range values {
 		for directive := range cacheDirectives(value) {
@@ -43,12 +45,16 @@ func keepPrivate(h http.Header) {
 					continue
 				}
 				private = true
+				noStore = noStore && !strings.EqualFold(trimOWS(name), "no-store")
 			}
 			kept = append(kept, directive)
 		}
 	}
 	if !private {
 		kept = append(kept, "private")
+	}
+	if noStore {
+		kept = append(kept, "no-store")
 	}
 	h["Cache-Control"] = []string{strings.Join(kept, ", ")}
 }

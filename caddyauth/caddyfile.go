@@ -16,6 +16,7 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 	"github.com/dustin/go-humanize"
 
+	"github.com/caddyauth/caddy-ldap/caddyauth/pages"
 	"github.com/caddyauth/caddy-ldap/ldap"
 	"github.com/caddyauth/caddy-ldap/sessionstore"
 )
@@ -87,6 +88,15 @@ func init() {
 //		throttle account <failures> <duration>
 //		throttle source  <failures> <duration>
 //		throttle insecure_off
+//		default_language es|en|pt|fr|de
+//		branding {
+//			title       <text>
+//			logo        <file>
+//			accent      <colour>
+//			notice      [<language>] <text>
+//			help_text   [<language>] <text>
+//			privacy_url <url>
+//		}
 //		trusted_origins <origin>...
 //		trusted_ips     <cidr>...|private_ranges
 //		csrf            token|origin|insecure_off
@@ -146,6 +156,17 @@ func (app *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 			if err := app.Throttle.unmarshalOption(d); err != nil {
 				return err
 			}
+		case "default_language":
+			if app.DefaultLanguage, err = one(d); err != nil {
+				return err
+			}
+			if err := (pages.Options{DefaultLanguage: app.DefaultLanguage}).Check(); err != nil {
+				return d.WrapErr(err)
+			}
+		case "branding":
+			if err := app.Branding.unmarshalCaddyfile(d); err != nil {
+				return err
+			}
 		default:
 			if err := app.Policy.unmarshalOption(d); err != nil {
 				return err
@@ -159,6 +180,65 @@ func (app *App) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if len(app.Directories) == 0 {
 		return d.Err("ldap_auth needs a directory")
 	}
+	if err := (pages.Options{DefaultLanguage: app.DefaultLanguage, Branding: app.Branding.withoutLogo()}).Check(); err != nil {
+		return d.WrapErr(err)
+	}
+	return nil
+}
+
+// unmarshalCaddyfile reads the branding block.
+func (b *Branding) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	if d.NextArg() {
+		return d.Err("branding has no arguments: its options stand in a block")
+	}
+	return eachOption(d, d.Nesting(), func(option string) (err error) {
+		switch option {
+		case "title":
+			b.Title, err = one(d)
+		case "logo":
+			b.Logo, err = one(d)
+		case "accent":
+			if b.Accent, err = one(d); err != nil {
+				return d.Errf("%v: %s", err, `write a colour in quotes, as "#0a58ca": without them # begins a comment`)
+			}
+		case "notice":
+			err = localized(d, &b.Notice)
+		case "help_text":
+			err = localized(d, &b.HelpText)
+		case "privacy_url":
+			b.PrivacyURL, err = one(d)
+		default:
+			return d.Errf("unrecognized subdirective: %s", option)
+		}
+		if err != nil {
+			return err
+		}
+		// The default language may come later: any without texts will do until then.
+		if err := (pages.Options{DefaultLanguage: b.withoutTexts(), Branding: b.withoutLogo()}).Check(); err != nil {
+			return d.WrapErr(err)
+		}
+		return nil
+	}, "notice", "help_text")
+}
+
+// localized reads a text, for one language if that stands before it.
+func localized(d *caddyfile.Dispenser, texts *map[string]string) error {
+	option, args := d.Val(), d.RemainingArgs()
+	language := ""
+	switch len(args) {
+	case 1:
+	case 2:
+		language = args[0]
+	default:
+		return d.Errf("%s needs a text, in quotes, and before it a language if it is for that one alone", option)
+	}
+	if _, twice := (*texts)[language]; twice {
+		return d.Errf("%s: there are two for the same language", option)
+	}
+	if *texts == nil {
+		*texts = make(map[string]string)
+	}
+	(*texts)[language] = args[len(args)-1]
 	return nil
 }
 

@@ -199,6 +199,10 @@ func fillWord(t *testing.T, option, word string) []string {
 	case "client_cert <pem>":
 		certificate, key := testCertificate(t)
 		return []string{certificate + " " + key}
+	case "logo <file>":
+		return []string{logoFile(t, testLogo)}
+	case "privacy_url <url>":
+		return []string{"/privacy/"}
 	case "encryption_key <file>":
 		return []string{keyFile(t, strings.Repeat("0f", 32), 0o600)}
 	case "client_cert <key>":
@@ -228,6 +232,9 @@ func fillWord(t *testing.T, option, word string) []string {
 		"<name>":      {"X-Auth-Name"}, // also a cookie's
 		"<email>":     {"X-Auth-Email"},
 		"<groups>":    {"X-Auth-Groups"},
+		"<text>":      {`"Corp's intranet"`},
+		"<language>":  {"de"},
+		"<colour>":    {`"#0a58ca"`},
 	}[word]
 	if !ok {
 		t.Fatalf("the test has no value for %s", word)

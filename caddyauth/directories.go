@@ -109,7 +109,11 @@ func (c *configuredDirectory) release(app *App) error {
 // while its directory could not say what became of the account.
 func (q *request) overdue() bool {
 	d := q.directory
-	return d.recheck != nil && d.recheck.failing.Load() != 0 && d.recheck.overdue(q.session.Age(), d.recheckGrace)
+	if d.recheck == nil || d.recheck.failing.Load() == 0 || !d.recheck.overdue(q.session.Age(), d.recheckGrace) {
+		return false
+	}
+	q.explain().reason = "recheck_grace"
+	return true
 }
 
 // ldapDirectories are the directories in the order of the configuration.

@@ -53,7 +53,7 @@ func (s *site) endSessions(w http.ResponseWriter, r *http.Request, q *request) e
 	}
 	if err != nil {
 		// They may live on, so nothing else may be said.
-		s.app.logStoreError("ending sessions of a user", err)
+		s.app.logStoreError(q, "ending sessions of a user", err)
 		return s.refuseGate(w, r, q, codeStoreUnavailable)
 	}
 	signedOut := which == q.session.ID

@@ -76,7 +76,7 @@ func testCertificate(t *testing.T) (certificate, key string) {
 }
 
 // here puts files of the test in the place of those that the documentation
-// names, and nothing else: secrets, certificates and logs.
+// names, and nothing else: secrets, certificates, the logo and logs.
 func here(t *testing.T, config string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -92,6 +92,11 @@ func here(t *testing.T, config string) string {
 	config = strings.ReplaceAll(config, "/run/secrets/sessions_key", sessionsKey)
 	config = strings.ReplaceAll(config, "/var/log/caddy", dir)
 	config = strings.ReplaceAll(config, "/var/lib/caddy/sessions", filepath.Join(dir, "sessions"))
+	logo, err := filepath.Abs("../examples/logo.svg")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = strings.ReplaceAll(config, "/etc/caddy/logo.svg", logo)
 	certificate, key := testCertificate(t)
 	config = regexp.MustCompile(`/etc/caddy/[a-z-]+-key\.pem`).ReplaceAllLiteralString(config, key)
 	return regexp.MustCompile(`/etc/caddy/[a-z-]+\.pem`).ReplaceAllLiteralString(config, certificate)
@@ -107,7 +112,7 @@ func TestEveryCaddyfileOfTheDocumentationLoads(t *testing.T) {
 		name := "examples/" + filepath.Base(file)
 		configs[name] = projectFile(t, name)
 	}
-	for _, page := range []string{"README.md", "docs/operations.md", "docs/directories.md"} {
+	for _, page := range []string{"README.md", "docs/operations.md", "docs/directories.md", "docs/branding.md"} {
 		for _, block := range fencedBlocks(t, page, "caddyfile") {
 			configs[page+": "+strings.Fields(block)[0]+" "+strings.Fields(block)[1]+" "+strings.Fields(block)[2]+" … "+block[len(block)/2:len(block)/2+10]] = block
 		}
@@ -187,7 +192,7 @@ func TestDocumentationHasEveryCode(t *testing.T) {
 }
 
 func TestDocumentationLinksLeadSomewhere(t *testing.T) {
-	for _, page := range []string{"README.md", "docs/json.md", "docs/operations.md", "docs/directories.md", "docs/sessions.md"} {
+	for _, page := range []string{"README.md", "docs/json.md", "docs/operations.md", "docs/directories.md", "docs/sessions.md", "docs/branding.md"} {
 		for _, match := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(projectFile(t, page), -1) {
 			if strings.Contains(match[1], "://") {
 				continue

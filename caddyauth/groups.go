@@ -31,6 +31,21 @@ func compileGroupLine(groups []string) (groupLine, error) {
 	return line, nil
 }
 
+// shown are the groups as people know them: of a DN the name of the group alone.
+// Where in the directory it lies is nobody's business.
+func (line groupLine) shown() []string {
+	names := make([]string, len(line))
+	for i, ref := range line {
+		names[i] = ref
+		if strings.Contains(ref, "=") {
+			if name, ok := ldap.LeadingValue(ref); ok {
+				names[i] = name
+			}
+		}
+	}
+	return names
+}
+
 // memberships is what a session's record says of its user's groups, indexed
 // once for as long as the session stays in memory. There are as many as there
 // are sessions in use, so it is small: a map of twenty groups takes as much as

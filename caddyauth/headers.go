@@ -336,3 +336,14 @@ func headerText(s string) string {
 }
 
 func isControl(c rune) bool { return c < 0x20 || c >= 0x7f && c < 0xa0 }
+
+// trimOWS removes optional white space (RFC 9110 section 5.6.3) at both ends.
+func trimOWS(s string) string {
+	for len(s) > 0 && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for len(s) > 0 && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
+}

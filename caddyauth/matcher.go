@@ -52,7 +52,7 @@ func (m *SessionGroup) MatchWithError(r *http.Request) (bool, error) {
 	q := m.app.requestOf(r)
 	live, err := q.lookup(r.Context(), false)
 	if err != nil {
-		m.app.logStoreError("reading a session", err)
+		m.app.logStoreError(q, "reading a session", err)
 		if q.answer != nil {
 			q.answer.Header().Set("Retry-After", retryAfter)
 		}

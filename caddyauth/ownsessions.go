@@ -21,7 +21,7 @@ func (s *site) ownSessions(w http.ResponseWriter, r *http.Request, q *request) e
 	live, err := q.lookup(r.Context(), true)
 	switch {
 	case err != nil:
-		s.app.logStoreError("reading a session", err)
+		s.app.logStoreError(q, "reading a session", err)
 		return s.refuseGate(w, r, q, codeStoreUnavailable)
 	case !live:
 		return s.askToSignIn(w, r, q)
@@ -51,11 +51,11 @@ type listedSession struct {
 func (s *site) listSessions(w http.ResponseWriter, r *http.Request, q *request) error {
 	entries, err := s.entriesOf(r.Context(), q.session)
 	if err != nil {
-		s.app.logStoreError("listing the sessions of a user", err)
+		s.app.logStoreError(q, "listing the sessions of a user", err)
 		return s.refuseGate(w, r, q, codeStoreUnavailable)
 	}
 	if wantsPage(r) {
-		page := pages.Page{Kind: pages.Sessions, Sessions: make([]pages.Session, 0, len(entries))}
+		page := pages.Page{Kind: pages.Sessions, Next: s.pathsOf(q).home, Sessions: make([]pages.Session, 0, len(entries))}
 		for _, entry := range entries {
 			page.Sessions = append(page.Sessions, pages.Session{
 				ID: entry.ID, Current: entry.ID == q.session.ID, ClientIP: entry.ClientIP, Created: entry.Created, LastSeen: entry.Seen,

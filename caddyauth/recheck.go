@@ -280,7 +280,7 @@ func (c *recheck) apply(app *App, sessions *sessionstore.Sessions, h sessionstor
 	if reason := state.Reason(in); reason != "" {
 		ended, err := sessions.Revoke(c.ctx, h)
 		if err != nil {
-			app.logStoreError("ending a session", err)
+			app.logStoreError(nil, "ending a session", err)
 		} else if ended {
 			app.audit.sessionEnd(h.Session, string(reason))
 		}
@@ -293,7 +293,7 @@ func (c *recheck) apply(app *App, sessions *sessionstore.Sessions, h sessionstor
 	}
 	_, stored, err := sessions.Regroup(c.ctx, h, storedGroups(now.Groups), now.PasswordSet)
 	if err != nil {
-		app.logStoreError("changing a session's groups", err)
+		app.logStoreError(nil, "changing a session's groups", err)
 	} else if stored && regrouped {
 		app.audit.sessionChange(h.Session, "groups_changed")
 	}

@@ -30,6 +30,8 @@ type request struct {
 	// paths are those of an ldap_login that ran before, nil without one.
 	paths *signInPaths
 
+	explanation *explanation // of a refusal, mostly nil
+
 	result    sessionstore.Result
 	session   sessionstore.Handle
 	directory *configuredDirectory // of the session, when that is live
@@ -118,7 +120,7 @@ func (q *request) find(ctx context.Context, touch bool) (sessionstore.Handle, se
 // signedOut drops what is known of the sessions that were just ended: nothing
 // of them is to be shown or renewed.
 func (q *request) signedOut() {
-	q.cookies = sentCookies{csrf: q.cookies.csrf}
+	q.cookies = sentCookies{csrf: q.cookies.csrf, line: q.cookies.line}
 	q.lookedUp, q.result, q.session, q.lookupErr = false, sessionstore.Unknown, sessionstore.Handle{}, nil
 }
 

@@ -215,7 +215,7 @@ func (g *RequireSession) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 	case signIn:
 		return g.site.askToSignIn(w, r, q)
 	default:
-		return g.refuse(w, r, q, reason)
+		return g.refuse(w, r, q, reason, required)
 	}
 }
 
@@ -224,7 +224,7 @@ func (g *RequireSession) gather(f *facts, r *http.Request, q *request, required 
 	live, err := q.lookup(r.Context(), true)
 	switch {
 	case err != nil:
-		g.site.app.logStoreError("reading a session", err)
+		g.site.app.logStoreError(q, "reading a session", err)
 		f.session = sessionFailed
 		return
 	case !live:
@@ -282,8 +282,10 @@ func (g *RequireSession) identify(r *http.Request, q *request) {
 }
 
 // refuse answers a request that must not pass.
-func (g *RequireSession) refuse(w http.ResponseWriter, r *http.Request, q *request, reason code) error {
+func (g *RequireSession) refuse(w http.ResponseWriter, r *http.Request, q *request, reason code, required []requireLine) error {
 	switch reason {
+	case codeGroupRequired:
+		q.explain().needs = g.unmet(q, required)
 	case codeStoreUnavailable, codeDirectoryUnavailable:
 		return g.site.refuseGate(w, r, q, reason)
 	case codeMethodNotAllowed:
@@ -297,6 +299,25 @@ func (g *RequireSession) refuse(w http.ResponseWriter, r *http.Request, q *reque
 	q.showUser(r, viewOf(q.session), "")
 	g.site.app.audit.forbidden(r, q, reason)
 	return g.site.refuseGate(w, r, q, reason)
+}
+
+// unmet are the lines of groups that a session does not meet, by the names that
+// people know: none where it is about the directory.
+func (g *RequireSession) unmet(q *request, required []requireLine) [][]string {
+	if g.Directories != nil && !slices.Contains(g.Directories, q.session.User.Directory) {
+		return nil
+	}
+	var unmet [][]string
+	groups, view := q.directory.groups, viewOf(q.session)
+	if len(g.groups) > 0 && !groups.meets(view.memberships, g.groups) {
+		unmet = append(unmet, g.groups.shown())
+	}
+	for _, line := range required {
+		if !groups.meets(view.memberships, line.groups) {
+			unmet = append(unmet, line.groups.shown())
+		}
+	}
+	return unmet
 }
 
 // Interface guards

@@ -181,6 +181,8 @@ func refusalPage(c code) pages.Page {
 		page.Kind = pages.Forbidden
 	case codeReauthenticationRequired:
 		page.Kind = pages.Reauthenticate
+	case codeAuthenticationRequired:
+		page.Kind = pages.SessionEnded
 	default:
 		page.Kind = pages.Refused
 	}

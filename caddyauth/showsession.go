@@ -42,7 +42,7 @@ func timeLeftOf(idle, absolute time.Duration) timeLeft {
 func (s *site) showSession(w http.ResponseWriter, r *http.Request, q *request) error {
 	live, err := q.lookup(r.Context(), false)
 	if err != nil {
-		s.app.logStoreError("reading a session", err)
+		s.app.logStoreError(q, "reading a session", err)
 		return s.refuseSession(w, q, codeStoreUnavailable)
 	}
 	if !live {

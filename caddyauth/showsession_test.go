@@ -2,7 +2,9 @@ package caddyauth
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,52 +52,25 @@ func TestShowSession(t *testing.T) {
 }
 
 // TestTimeouts runs on the wall clock, with the shortest limits: the renewal
-// step is one second.
+// step is one second. What a busy machine does too late says nothing, and is done
+// again.
 func TestTimeouts(t *testing.T) {
 	s := start(t, setup{sessions: "idle_timeout 2s\nabsolute_timeout 5s", site: "require_session {\npublic /public/*\nrequire /admin/* \"IT Admins\"\n}\nreverse_proxy UPSTREAM"})
-	asked, used := s.signIn("ac12345"), s.signIn("ac12345")
-	began := time.Now()
-	sleepUntil := func(d time.Duration) { time.Sleep(time.Until(began.Add(d))) }
-	renewed := func(r reply) bool { return len(r.setCookies("sessionid")) == 1 }
-
-	if got := s.do("GET", "/x", used.cookies); renewed(got) || len(got.Header["Set-Cookie"]) != 0 {
-		t.Errorf("within the first step: %q", got.Header["Set-Cookie"])
-	}
-	sleepUntil(1200 * time.Millisecond)
-	if got := s.do("GET", "/public/x", used.cookies); len(got.Header["Set-Cookie"]) != 0 {
-		t.Errorf("a public path renews: %q", got.Header["Set-Cookie"])
-	}
-	if got := s.do("GET", "/api/session/", asked.cookies); got.StatusCode != 200 || len(got.Header["Set-Cookie"]) != 0 {
-		t.Errorf("the session route: %d %q", got.StatusCode, got.Header["Set-Cookie"])
-	}
-	got := s.do("GET", "/admin/x", used.cookies) // a refusal renews too
-	if cookies := got.setCookies("sessionid"); got.StatusCode != 403 || len(cookies) != 1 || cookies[0] != "sessionid="+used.token+"; Max-Age=2; Path=/; HttpOnly; SameSite=Lax" {
-		t.Errorf("after a step: %d %q", got.StatusCode, got.Header["Set-Cookie"])
-	}
-	if got := s.do("GET", "/x", used.cookies); renewed(got) {
-		t.Errorf("twice in a step: %q", got.Header["Set-Cookie"])
-	}
-	sleepUntil(2300 * time.Millisecond)
 	mark := logged.mark()
-	want(t, s.do("GET", "/x", asked.cookies), 401, bodyAuthenticationRequired) // asking did not keep it alive
+	var asked, used signedIn
+	for attempt := 0; ; attempt++ {
+		asked, used = s.signIn("ac12345"), s.signIn("ac12345")
+		complaints, late := s.liveAndEnd(asked, used)
+		if late && attempt < 5 {
+			t.Logf("too late, once more (%q)", complaints)
+			continue
+		}
+		for _, complaint := range complaints {
+			t.Error(complaint)
+		}
+		break
+	}
 	wantAudit(t, mark, auditLine{"event": "session_end", "reason": "expired", "user": "ac12345"})
-	if got := s.do("GET", "/x", used.cookies); got.StatusCode != 200 || !renewed(got) {
-		t.Errorf("a session in use: %d %q", got.StatusCode, got.Header["Set-Cookie"])
-	}
-	sleepUntil(3500 * time.Millisecond)
-	if got := s.do("GET", "/x", used.cookies); got.StatusCode != 200 || !strings.Contains(strings.Join(got.setCookies("sessionid"), ""), "Max-Age=2;") {
-		t.Errorf("near the absolute limit: %d %q", got.StatusCode, got.Header["Set-Cookie"])
-	}
-	sleepUntil(4600 * time.Millisecond)
-	if got := s.do("GET", "/x", used.cookies); got.StatusCode != 200 || !strings.Contains(strings.Join(got.setCookies("sessionid"), ""), "Max-Age=1;") {
-		t.Errorf("the rest of the absolute limit is less than the idle one: %d %q", got.StatusCode, got.Header["Set-Cookie"])
-	}
-	sleepUntil(5200 * time.Millisecond)
-	got = s.do("GET", "/x", used.cookies)
-	want(t, got, 401, bodyAuthenticationRequired)
-	if cookies := got.setCookies("sessionid"); len(cookies) != 1 || cookies[0] != goneCookie {
-		t.Errorf("after the absolute limit: %q", cookies)
-	}
 	// A longer setting revives nothing.
 	s.setup.sessions = "idle_timeout 1h\nabsolute_timeout off"
 	if err := s.load(s.caddyfile()); err != nil {
@@ -103,6 +78,38 @@ func TestTimeouts(t *testing.T) {
 	}
 	want(t, s.do("GET", "/x", used.cookies), 401, bodyAuthenticationRequired)
 	want(t, s.do("GET", "/x", asked.cookies), 401, bodyAuthenticationRequired)
+}
+
+// liveAndEnd takes two sessions, signed in just now, through their lives: asked is
+// only asked about, used is used.
+func (s *server) liveAndEnd(asked, used signedIn) (complaints []string, late bool) {
+	began := time.Now()
+	// A request between two times after the sign-in.
+	do := func(from, to time.Duration, path string, c signedIn) reply {
+		time.Sleep(time.Until(began.Add(from * time.Millisecond)))
+		got := s.do("GET", path, c.cookies)
+		late = late || time.Since(began) > to*time.Millisecond
+		return got
+	}
+	expect := func(what string, got reply, status int, cookie string) {
+		if all := got.Header["Set-Cookie"]; got.StatusCode != status || cookie == "" && len(all) != 0 || cookie != "" && !slices.Equal(all, []string{cookie}) {
+			complaints = append(complaints, fmt.Sprintf("%s: %d %q, want %d %q", what, got.StatusCode, all, status, cookie))
+		}
+	}
+	renewed := func(seconds int) string {
+		return fmt.Sprintf("sessionid=%s; Max-Age=%d; Path=/; HttpOnly; SameSite=Lax", used.token, seconds)
+	}
+	expect("within the first step", do(0, 900, "/x", used), 200, "")
+	expect("a public path", do(1200, 1900, "/public/x", used), 200, "")
+	expect("the session route", do(1200, 1900, "/api/session/", asked), 200, "")
+	expect("after a step, and a refusal renews too", do(1200, 1900, "/admin/x", used), 403, renewed(2))
+	expect("twice in a step", do(1200, 2100, "/x", used), 200, "")
+	expect("asking did not keep it alive", do(2300, 2900, "/x", asked), 401, goneCookie)
+	expect("in use", do(2300, 2900, "/x", used), 200, renewed(2))
+	expect("near the absolute limit", do(3500, 3900, "/x", used), 200, renewed(2))
+	expect("nearer than the idle one", do(4600, 4900, "/x", used), 200, renewed(1))
+	expect("after the absolute limit", do(5200, 60000, "/x", used), 401, goneCookie)
+	return complaints, late
 }
 
 func TestCSRFCookieIsSetAgain(t *testing.T) {

@@ -105,6 +105,7 @@ func (s *site) read(w http.ResponseWriter, r *http.Request, q *request, read cre
 		return read(w, r)
 	default:
 		s.app.audit.signIn(r, q, auditSignIn{result: resultUnavailable, reason: reasonBusy})
+		q.explain().reason = reasonBusy
 		return credentials{}, codeDirectoryUnavailable
 	}
 }
@@ -186,7 +187,7 @@ func (s *site) keepNewest(ctx context.Context, q *request, sessions *sessionstor
 		s.app.audit.sessionEnd(session, "per_user")
 	}
 	if err != nil {
-		s.app.logStoreError("ending the oldest sessions of a user", err)
+		s.app.logStoreError(q, "ending the oldest sessions of a user", err)
 	}
 }
 

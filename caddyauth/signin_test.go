@@ -368,15 +368,21 @@ func TestSignInPage(t *testing.T) {
 // TestRefusalsTakeTheSameTime: what the directory does for a name must not be
 // told by the clock. The floor is far above all of it.
 func TestRefusalsTakeTheSameTime(t *testing.T) {
-	s := start(t, setup{})
+	s := start(t, setup{auth: unthrottled})
 	s.directory.Delay(20 * time.Millisecond)
-	var times []time.Duration
-	for _, user := range []string{"ac12345", "nobody", "bloqueada", "", "deshabilitada"} {
-		began := time.Now()
-		want(t, s.do("POST", "/api/login-ldap/", jsonBody(credentialsJSON(user, "not-it-at-all"))), 401, bodyInvalidCredentials)
-		times = append(times, time.Since(began))
+	users := []string{"ac12345", "nobody", "bloqueada", "", "deshabilitada"}
+	shortest := slices.Repeat([]time.Duration{time.Hour}, len(users))
+	for range 6 { // the shortest of a few: a busy machine adds to any of them
+		for i, user := range users {
+			began := time.Now()
+			want(t, s.do("POST", "/api/login-ldap/", jsonBody(credentialsJSON(user, "not-it-at-all"))), 401, bodyInvalidCredentials)
+			shortest[i] = min(shortest[i], time.Since(began))
+		}
+		if slices.Max(shortest)-slices.Min(shortest) <= refusalFloor/2 {
+			break
+		}
 	}
-	if low, high := slices.Min(times), slices.Max(times); low < refusalFloor || high-low > refusalFloor/2 {
-		t.Errorf("refusals took %v", times)
+	if low, high := slices.Min(shortest), slices.Max(shortest); low < refusalFloor || high-low > refusalFloor/2 {
+		t.Errorf("refusals took %v", shortest)
 	}
 }

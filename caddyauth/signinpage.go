@@ -3,6 +3,7 @@ package caddyauth
 import (
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/caddyauth/caddy-ldap/caddyauth/pages"
 	"github.com/caddyauth/caddy-ldap/sessionstore"
@@ -22,7 +23,7 @@ func (s *site) signInPage(w http.ResponseWriter, r *http.Request, q *request) er
 	}
 	live, err := q.lookup(r.Context(), false)
 	if err != nil {
-		s.app.logStoreError("reading a session", err)
+		s.app.logStoreError(q, "reading a session", err)
 		s.prepareRefusal(w, q, http.StatusServiceUnavailable)
 		return s.writePage(w, r, q, http.StatusServiceUnavailable, refusalPage(codeStoreUnavailable))
 	}
@@ -54,10 +55,14 @@ func (s *site) anonymousCSRF(q *request) string {
 }
 
 // nextOf returns a validated target, or "": a sign-in route is none, the one
-// to sign out least of all, but for the list of sessions.
+// to sign out least of all, but for the list of sessions. What stands after # is
+// the browser's business alone: one that is not valid costs nobody the target.
 func (s *site) nextOf(next string) string {
-	next = s.policy.nextTarget(next)
-	if next == "" {
+	target := s.policy.nextTarget(next)
+	if whole, _, ok := strings.Cut(next, "#"); target == "" && ok {
+		target = s.policy.nextTarget(whole)
+	}
+	if next = target; next == "" {
 		return ""
 	}
 	if u, err := url.Parse(next); err != nil || !s.paths.leadsOn(&url.URL{Path: u.Path}) {

@@ -48,9 +48,10 @@ func (s *site) refuseForDirectory(w http.ResponseWriter, r *http.Request, q *req
 	}
 	switch attempt.reason {
 	case string(ldap.ReasonCancelled), reasonBusy: // anybody can cause these, as often as they like
+		q.explain().reason = attempt.reason
 	default:
 		s.app.logger.Error("the directory could not decide on a sign-in",
-			zap.String("directory", attempt.directory), zap.String("reason", attempt.reason), zap.Error(p.err))
+			zap.String("directory", attempt.directory), zap.String("reason", attempt.reason), zap.Error(p.err), q.logged())
 	}
 	s.app.audit.signIn(r, q, attempt)
 	form.Code = string(codeDirectoryUnavailable)
@@ -60,7 +61,7 @@ func (s *site) refuseForDirectory(w http.ResponseWriter, r *http.Request, q *req
 // refuseForStore answers when the sign-in could not be counted, or its session
 // not be kept.
 func (s *site) refuseForStore(w http.ResponseWriter, r *http.Request, q *request, form pages.Page, p proof, err error) error {
-	s.app.logStoreError("starting a session", err)
+	s.app.logStoreError(q, "starting a session", err)
 	attempt := auditSignIn{result: resultUnavailable, reason: string(codeStoreUnavailable), directory: p.directory.Label()}
 	if errors.Is(err, context.Canceled) {
 		attempt.reason = string(ldap.ReasonCancelled)

@@ -24,7 +24,7 @@ func (s *site) signOut(w http.ResponseWriter, r *http.Request, q *request) error
 		refused, err := s.endAll(r, q, tokens)
 		if err != nil {
 			// The sessions may live on, so nothing else may be said.
-			s.app.logStoreError("ending a session", err)
+			s.app.logStoreError(q, "ending a session", err)
 			return s.refuseSignOut(w, r, q, codeStoreUnavailable)
 		}
 		if refused {

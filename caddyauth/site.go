@@ -32,7 +32,7 @@ func (s *site) pathsOf(q *request) *signInPaths {
 func (s *site) begin(w http.ResponseWriter, r *http.Request) (http.ResponseWriter, *request) {
 	q := s.app.requestOf(r)
 	w = q.wrap(w)
-	q.answer.varies = s.policy.origins.any()
+	q.answer.page, q.answer.varies = wantsPage(r), s.policy.origins.any()
 	return w, q
 }
 
@@ -86,7 +86,9 @@ func (s *site) writePage(w http.ResponseWriter, r *http.Request, q *request, sta
 	if page.PasswordURL == "" && (page.Kind == pages.SignIn || page.Kind == pages.SignedIn) {
 		page.PasswordURL = s.app.passwordURL()
 	}
-	return s.app.pages.Write(w, acceptLanguage(r), status, page)
+	page.LanguagePath = languagePath(page.Kind, paths)
+	s.explainTo(&page, q, status)
+	return s.app.pages.Write(w, s.readerOf(r, q), status, page)
 }
 
 // refuseIP answers a client whose address may not use the site.
@@ -95,13 +97,6 @@ func (s *site) refuseIP(w http.ResponseWriter, r *http.Request, q *request) erro
 	s.app.audit.forbidden(r, q, codeIPNotAllowed)
 	q.keepCookie = true // what this client sent is not looked at
 	return s.refuseGate(w, r, q, codeIPNotAllowed)
-}
-
-func acceptLanguage(r *http.Request) string {
-	if values := r.Header["Accept-Language"]; len(values) > 0 {
-		return values[0]
-	}
-	return ""
 }
 
 // replacerOf returns the request's placeholders.

@@ -40,7 +40,7 @@ func TestRoundUp(t *testing.T) {
 // TestThrottledSignIn: 429 in the form that the client asked for, and an audit
 // line that does not name what was typed.
 func TestThrottledSignIn(t *testing.T) {
-	renderer, err := pages.New()
+	renderer, err := pages.New(pages.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

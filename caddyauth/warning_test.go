@@ -16,7 +16,7 @@ import (
 // TestWelcome: only a person who signed in with an expired password is stopped
 // on the way, and only long enough to be told.
 func TestWelcome(t *testing.T) {
-	renderer, err := pages.New()
+	renderer, err := pages.New(pages.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

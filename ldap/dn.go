@@ -45,6 +45,19 @@ func NormalizeDN(dn string) (string, error) {
 	return strings.Join(rdns, ","), nil
 }
 
+// LeadingValue is the first value of a DN that is one, mostly the name of what it
+// stands for.
+func LeadingValue(dn string) (value string, ok bool) {
+	if !isDN(dn) {
+		return "", false
+	}
+	parsed, err := goldap.ParseDN(dn)
+	if err != nil {
+		return "", false
+	}
+	return strings.TrimSpace(parsed.RDNs[0].Attributes[0].Value), true
+}
+
 func isDN(s string) bool {
 	_, err := NormalizeDN(s)
 	return err == nil

@@ -124,3 +124,14 @@ func TestGUIDIsLittleEndianInItsFirstFields(t *testing.T) {
 		t.Errorf("decodeGUID of 15 bytes = %q", got)
 	}
 }
+
+func TestLeadingValue(t *testing.T) {
+	for given, want := range map[string]string{
+		"CN=Wiki,DC=x": "Wiki", `cn=A\, B,ou=x`: "A, B", `CN=Ni\C3\B1os,DC=x`: "Niños", "CN = IT Admins , OU=x": "IT Admins", "2.5.4.3=Ops,DC=x": "Ops", "OU=R+CN=D,DC=x": "R", "a=b": "b",
+		"": "", "wiki": "", "S-1-5-32-544": "", `CN=x\`: "", "a b=c,d": "",
+	} {
+		if got, ok := LeadingValue(given); got != want || ok != (want != "") {
+			t.Errorf("%q: %q %v, want %q", given, got, ok, want)
+		}
+	}
+}

@@ -181,8 +181,10 @@ func TestPasswordWarning(t *testing.T) {
 				t.Errorf("links %q, want %q", got, c.links)
 			}
 			var classes []string
-			for _, n := range d.all("a") {
-				classes = append(classes, attr(n, "class"))
+			for n := range d.one(t, "main").Descendants() {
+				if n.Type == html.ElementNode && n.Data == "a" {
+					classes = append(classes, attr(n, "class"))
+				}
 			}
 			if !slices.Equal(classes, c.classes) {
 				t.Errorf("classes %q, want %q", classes, c.classes)

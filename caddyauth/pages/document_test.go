@@ -17,9 +17,14 @@ type document struct {
 	root   *html.Node
 }
 
-func newPages(t *testing.T) *Pages {
+func newPages(t testing.TB) *Pages {
 	t.Helper()
-	p, err := New()
+	return newPagesWith(t, Options{})
+}
+
+func newPagesWith(t testing.TB, options Options) *Pages {
+	t.Helper()
+	p, err := New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +34,7 @@ func newPages(t *testing.T) *Pages {
 func write(t *testing.T, p *Pages, acceptLanguage string, status int, page Page) document {
 	t.Helper()
 	w := httptest.NewRecorder()
-	if err := p.Write(w, acceptLanguage, status, page); err != nil {
+	if err := p.Write(w, Reader{AcceptLanguage: acceptLanguage}, status, page); err != nil {
 		t.Fatal(err)
 	}
 	source := w.Body.String()
@@ -90,10 +95,17 @@ func (d document) byID(id string) *html.Node {
 }
 
 // links returns the target of every link.
-func (d document) links() []string {
+// links are the addresses of the links in the page's main part.
+func (d document) links() []string { return d.linksBelow("main") }
+
+func (d document) linksBelow(name string) []string {
 	var found []string
-	for _, n := range d.all("a") {
-		found = append(found, attr(n, "href"))
+	for _, part := range d.all(name) {
+		for n := range part.Descendants() {
+			if n.Type == html.ElementNode && n.Data == "a" {
+				found = append(found, attr(n, "href"))
+			}
+		}
 	}
 	return found
 }

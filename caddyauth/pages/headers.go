@@ -10,10 +10,11 @@ import (
 )
 
 type headerFacts struct {
-	language  string
-	length    int
-	styleHash string
-	next      string // origin, or empty
+	language   string
+	length     int
+	styleHash  string
+	scriptHash string
+	next       string // origin, or empty
 }
 
 // setHeaders sets what every page carries. Vary is added to, because others may
@@ -23,7 +24,7 @@ func setHeaders(h http.Header, f headerFacts) {
 	h.Set("Content-Length", strconv.Itoa(f.length))
 	h.Set("Content-Language", f.language)
 	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", contentSecurityPolicy(f.styleHash, f.next))
+	h.Set("Content-Security-Policy", contentSecurityPolicy(f))
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("X-Frame-Options", "DENY")
 	h.Set("Referrer-Policy", "same-origin")
@@ -32,16 +33,17 @@ func setHeaders(h http.Header, f headerFacts) {
 	addVary(h, "Cookie")
 }
 
-// contentSecurityPolicy allows the one style sheet by its hash and nothing else.
+// contentSecurityPolicy allows the one style sheet and the one script by their
+// hashes, the logo as a part of the page, and nothing else.
 // Browsers apply form-action to the redirect after a form post as well
 // (https://github.com/w3c/webappsec-csp/issues/8), so the one origin that a good
 // sign-in goes on to has to be in it.
-func contentSecurityPolicy(styleHash, next string) string {
+func contentSecurityPolicy(f headerFacts) string {
 	form := "'self'"
-	if next != "" {
-		form += " " + next
+	if f.next != "" {
+		form += " " + f.next
 	}
-	return "default-src 'none'; style-src " + styleHash + "; form-action " + form +
+	return "default-src 'none'; style-src " + f.styleHash + "; script-src " + f.scriptHash + "; img-src data:; form-action " + form +
 		"; frame-ancestors 'none'; base-uri 'none'"
 }
 

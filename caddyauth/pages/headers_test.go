@@ -11,6 +11,19 @@ import (
 	"testing"
 )
 
+// hashOf is the policy's source for the one element of that name, hashed from
+// what was sent, as a browser does it.
+func hashOf(t *testing.T, source, element string) string {
+	t.Helper()
+	_, content, found := strings.Cut(source, "<"+element+">")
+	content, _, closed := strings.Cut(content, "</"+element+">")
+	if !found || !closed || strings.Count(source, "<"+element) != 1 || strings.Contains(content, "\r") {
+		t.Fatalf("not one <%s>", element)
+	}
+	sum := sha256.Sum256([]byte(content))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
 func TestHeadersOfEveryPage(t *testing.T) {
 	p := newPages(t)
 	for _, kind := range kinds() {
@@ -20,20 +33,13 @@ func TestHeadersOfEveryPage(t *testing.T) {
 				if d.status != http.StatusServiceUnavailable {
 					t.Errorf("status %d", d.status)
 				}
-				// Hashed from what was sent, as a browser does it.
-				_, style, found := strings.Cut(d.source, "<style>")
-				style, _, closed := strings.Cut(style, "</style>")
-				if !found || !closed || strings.Count(d.source, "<style") != 1 || strings.Contains(style, "\r") {
-					t.Fatal("not one style sheet")
-				}
-				sum := sha256.Sum256([]byte(style))
 				want := http.Header{
 					"Content-Type":     {"text/html; charset=utf-8"},
 					"Content-Length":   {strconv.Itoa(len(d.source))},
 					"Content-Language": {lang},
 					"Cache-Control":    {"no-store"},
-					"Content-Security-Policy": {"default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
-						"'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"},
+					"Content-Security-Policy": {"default-src 'none'; style-src " + hashOf(t, d.source, "style") + "; script-src " + hashOf(t, d.source, "script") +
+						"; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"},
 					"X-Content-Type-Options":     {"nosniff"},
 					"X-Frame-Options":            {"DENY"},
 					"Referrer-Policy":            {"same-origin"},
@@ -112,7 +118,7 @@ func TestVaryOfOthersIsKept(t *testing.T) {
 			for _, v := range c.given {
 				w.Header().Add("Vary", v)
 			}
-			if err := newPages(t).Write(w, "", http.StatusOK, full(SignIn, "")); err != nil {
+			if err := newPages(t).Write(w, Reader{}, http.StatusOK, full(SignIn, "")); err != nil {
 				t.Fatal(err)
 			}
 			if got := w.Header().Values("Vary"); !slices.Equal(got, c.want) {

@@ -23,6 +23,7 @@ func TestHostileNamesAreOnlyText(t *testing.T) {
 				page := full(kind, hostile)
 				page.Username, page.User, page.DisplayName = hostile, hostile, hostile+"!"
 				page.CSRFToken, page.Next = hostile, "/"+hostile
+				page.Needs, page.Reference = nil, hostile
 				page.Sessions[1].ID, page.Sessions[1].ClientIP = hostile, hostile
 				d := write(t, p, "en", http.StatusOK, page)
 				checkBalanced(t, d.source)
@@ -36,6 +37,13 @@ func TestHostileNamesAreOnlyText(t *testing.T) {
 				}
 				if (kind == Forbidden || kind == SignedIn || kind == Reauthenticate || kind == Sessions) && len(named) != 2 {
 					t.Errorf("%s: %d isolated names, want 2", kind, len(named))
+				}
+				page.Needs = [][]string{{hostile, "wiki"}}
+				d = write(t, p, "en", http.StatusOK, page)
+				checkBalanced(t, d.source)
+				checkElements(t, d)
+				if named := d.all("bdi"); kind == Forbidden && (len(named) != 4 || text(named[0]) != hostile) {
+					t.Errorf("the group is shown as %q", text(named[0]))
 				}
 			}
 		})

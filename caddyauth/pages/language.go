@@ -11,25 +11,32 @@ import (
 // language is one that the pages speak.
 type language struct {
 	code  string // BCP 47, as in the lang attribute
+	name  string // in the language itself
 	texts texts
 }
 
+// Languages are the codes (BCP 47) of the languages that the pages speak.
+func Languages() []string { return []string{"es", "en", "pt", "fr", "de"} }
+
 type languages struct {
-	spoken  []language // by the matcher's index
+	listed  []language // each once, in the order of a page's list
+	spoken  []language // by the matcher's index; the first is the default
 	matcher xlanguage.Matcher
 }
 
-// newLanguages returns the languages; the first is the one for everybody whose
+// newLanguages returns the languages; standard is the one for everybody whose
 // own is not among them.
-func newLanguages() *languages {
-	es := language{"es", spanish()}
-	spoken := []language{
+func newLanguages(standard string) *languages {
+	es := language{"es", "Español", spanish()}
+	listed := []language{
 		es,
-		{"en", english()},
-		{"pt", portuguese()},
-		{"fr", french()},
-		{"de", german()},
+		{"en", "English", english()},
+		{"pt", "Português", portuguese()},
+		{"fr", "Français", french()},
+		{"de", "Deutsch", german()},
 	}
+	first := slices.IndexFunc(listed, func(l language) bool { return l.code == standard })
+	spoken := slices.Concat([]language{listed[first]}, listed[:first], listed[first+1:])
 	var tags []xlanguage.Tag
 	for _, l := range spoken {
 		tags = append(tags, xlanguage.MustParse(l.code))
@@ -40,7 +47,18 @@ func newLanguages() *languages {
 		tags = append(tags, xlanguage.MustParse(code))
 		spoken = append(spoken, es)
 	}
-	return &languages{spoken: spoken, matcher: xlanguage.NewMatcher(tags)}
+	return &languages{listed: listed, spoken: spoken, matcher: xlanguage.NewMatcher(tags)}
+}
+
+// of is the language of a reader: the one that they picked, or the one that
+// their browser asks for.
+func (l *languages) of(reader Reader) language {
+	for _, picked := range l.listed {
+		if picked.code == reader.Chosen {
+			return picked
+		}
+	}
+	return l.negotiate(reader.AcceptLanguage)
 }
 
 const (

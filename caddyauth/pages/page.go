@@ -1,6 +1,6 @@
 // Package pages writes the HTML pages of the sign-in: one layout, one inline
-// style sheet, no script, no further request, in Spanish, English, Portuguese,
-// French and German.
+// style sheet, one small script that nothing depends on, no further request, in
+// Spanish, English, Portuguese, French and German.
 //
 // Names that a person typed or the directory supplied are only ever text. A
 // page shows nothing of the request but the next address, which the caller has
@@ -43,15 +43,18 @@ const (
 	Reauthenticate Kind = "reauthenticate"
 	// Sessions lists the sessions of somebody, with buttons that end them.
 	Sessions Kind = "sessions"
+	// SessionEnded answers a form that was sent without a session: nothing of it
+	// was processed. The link to sign in opens another tab, so that what was
+	// typed is one step back in this one.
+	SessionEnded Kind = "session_ended"
 	// Refused is every other refusal of a navigation: method_not_allowed,
-	// body_too_large, unsupported_media_type, invalid_json, or
-	// authentication_required for a form that was sent without a session.
+	// body_too_large, unsupported_media_type or invalid_json.
 	Refused Kind = "refused"
 )
 
 // kinds returns every page there is.
 func kinds() []Kind {
-	return []Kind{SignIn, SignedIn, SignedOut, Forbidden, HTTPSRequired, Unavailable, PasswordWarning, Reauthenticate, Sessions, Refused}
+	return []Kind{SignIn, SignedIn, SignedOut, Forbidden, HTTPSRequired, Unavailable, PasswordWarning, Reauthenticate, Sessions, SessionEnded, Refused}
 }
 
 // Page is what a page shows.
@@ -67,6 +70,13 @@ type Page struct {
 	// account_disabled, account_expired, logon_hours, workstation, token_too_big
 	// or too_many_groups. Any other, and empty, gets the text for all of them.
 	Detail string
+
+	// Reference finds the operator's log line of a failure. Empty leaves it out.
+	Reference string
+
+	// Needs are the groups that group_required is about: of each line of them,
+	// one is needed. Groups are by the names that people know.
+	Needs [][]string
 
 	// RetryMinutes is when to try again, for too_many_attempts; less than 1
 	// counts as 1.
@@ -86,6 +96,10 @@ type Page struct {
 	// SessionsPath is where the list of sessions is, and where its buttons post
 	// to. Empty leaves the link and the buttons out.
 	SessionsPath string
+
+	// LanguagePath is where the list of languages leads, with ?lang=<code> and,
+	// if there is one, the next address. Empty leaves the list out.
+	LanguagePath string
 
 	// Sessions are those of the list, in its order.
 	Sessions []Session
@@ -151,6 +165,7 @@ func (p Page) bounded() Page {
 	}
 	p.User = shown(p.User)
 	p.DisplayName = shown(p.DisplayName)
+	p.Reference = shown(p.Reference)
 	p.Sessions = slices.Clone(p.Sessions)
 	for i := range p.Sessions {
 		p.Sessions[i].ClientIP = shown(p.Sessions[i].ClientIP)

@@ -11,8 +11,14 @@ package pages
 //	field.*        labels of the form
 //	button.*       what a button does
 //	link.*         where a link leads
+//	label.*        what a part of the page is called, for screen readers
+//	hint.*         what the script tells while somebody types
 //	session.*      what the list of sessions says of one
 //	signed_in_as   a sentence with {user} where the name goes
+//	signed_out     what a sign-out did
+//	needs.*        the groups that are needed, with {groups}: one, or any of several
+//	reference      a sentence with {ref}
+//	error          what an alert begins with
 //
 // Texts with a number have the keys .one and .other. The texts address the
 // reader formally. A wrong name, a wrong password and a locked account share one

@@ -8,16 +8,25 @@ import (
 	"testing"
 )
 
-func catalogue() map[string]texts {
+func catalogue(t *testing.T) map[string]texts {
+	t.Helper()
 	all := make(map[string]texts)
-	for _, l := range newLanguages().spoken {
+	for _, l := range newLanguages("es").spoken {
 		all[l.code] = l.texts
 	}
 	return all
 }
 
+// placeholders are those that texts have, by key.
+func placeholders() map[string]string {
+	return map[string]string{
+		"signed_in_as": "{user}", "retry.other": "{n}", "grace.other": "{n}",
+		"needs.one": "{groups}", "needs.any": "{groups}", "reference": "{ref}",
+	}
+}
+
 func TestEveryLanguageHasTheSameKeys(t *testing.T) {
-	all := catalogue()
+	all := catalogue(t)
 	if len(all) != len(everyLanguage()) {
 		t.Fatalf("%d languages", len(all))
 	}
@@ -49,8 +58,10 @@ func TestNoKeyIsMissingAndNoneIsUnused(t *testing.T) {
 			states = append(states, state)
 		}
 	}
-	keys["signed_in_as"] += "{user}"
-	p := newPages(t)
+	for key, placeholder := range placeholders() {
+		keys[key] += placeholder
+	}
+	p := newPagesWith(t, Options{Branding: fullBranding()})
 	p.languages.spoken[0].texts = keys
 
 	marker := regexp.MustCompile(`\[([a-z_.]+)\]`)
@@ -73,7 +84,7 @@ func TestNoKeyIsMissingAndNoneIsUnused(t *testing.T) {
 			}
 			for _, page := range pages {
 				w := httptest.NewRecorder()
-				if err := p.Write(w, "", 200, page); err != nil {
+				if err := p.Write(w, Reader{}, 200, page); err != nil {
 					t.Fatal(err)
 				}
 				for _, m := range marker.FindAllStringSubmatch(w.Body.String(), -1) {
@@ -93,7 +104,7 @@ func TestEveryKindHasATitleAndEveryCodeATextInEveryLanguage(t *testing.T) {
 		"method_not_allowed", "password_expired", "password_must_change", "account_restricted", "too_many_attempts", "https_required", "csrf_failed", "origin_not_trusted", "ip_not_allowed", "group_required",
 		"path_ambiguous", "reauthentication_required", "directory_unavailable", "store_unavailable",
 	}
-	for lang, own := range catalogue() {
+	for lang, own := range catalogue(t) {
 		for _, kind := range kinds() {
 			if own["title."+string(kind)] == "" {
 				t.Errorf("%q has no title for the page %q", lang, kind)
@@ -108,12 +119,12 @@ func TestEveryKindHasATitleAndEveryCodeATextInEveryLanguage(t *testing.T) {
 }
 
 func TestTextsAreWholeAndTranslated(t *testing.T) {
-	for lang, own := range catalogue() {
+	for lang, own := range catalogue(t) {
 		for key, text := range own {
 			if text == "" || strings.TrimSpace(text) != text {
 				t.Errorf("%s %q: empty, or space around %q", lang, key, text)
 			}
-			placeholder := map[string]string{"signed_in_as": "{user}", "retry.other": "{n}", "grace.other": "{n}"}[key]
+			placeholder := placeholders()[key]
 			want := 0
 			if placeholder != "" {
 				want = 1
@@ -121,7 +132,7 @@ func TestTextsAreWholeAndTranslated(t *testing.T) {
 			if want == 1 && strings.Count(text, placeholder) != 1 || strings.Count(text, "{") != want {
 				t.Errorf("%s %q: placeholders in %q", lang, key, text)
 			}
-			if group, _, _ := strings.Cut(key, "."); slices.Contains([]string{"code", "state", "retry", "grace"}, group) && !strings.HasSuffix(text, ".") {
+			if group, _, _ := strings.Cut(key, "."); slices.Contains([]string{"code", "state", "retry", "grace", "hint", "needs", "reference"}, group) && !strings.HasSuffix(text, ".") {
 				t.Errorf("%s %q: not a sentence: %q", lang, key, text)
 			}
 			// The Spanish word for error is the English one.

@@ -12,9 +12,12 @@ import (
 // view is what the templates see: the bounded page, in one language.
 type view struct {
 	Page
-	Language string
-	Style    template.CSS
-	texts    texts
+	Language  string
+	Style     template.CSS
+	Script    template.JS
+	texts     texts
+	languages *languages
+	branding  branding
 }
 
 // Text returns the catalogue's text. A missing one is an error, which stops the
@@ -30,6 +33,26 @@ func (v view) Text(key string) (string, error) {
 // Title is the page's name, for its heading and the window.
 func (v view) Title() (string, error) {
 	return v.Text("title." + string(v.Kind))
+}
+
+// WindowTitle is the title of the window: what went wrong is heard first, and
+// tabs of several sites can be told apart.
+func (v view) WindowTitle() (string, error) {
+	title, err := v.Title()
+	if err != nil {
+		return "", err
+	}
+	if v.Code != "" && (v.Kind == SignIn || v.Kind == SignedIn) {
+		prefix, err := v.Text("error")
+		if err != nil {
+			return "", err
+		}
+		title = prefix + " " + title
+	}
+	if v.branding.title != "" {
+		title += " – " + v.branding.title
+	}
+	return title, nil
 }
 
 // Reason is the text of the code, or of the state that an account_restricted
@@ -52,14 +75,17 @@ func (v view) Reason() (string, error) {
 type sentence struct{ Before, After string }
 
 // SignedInAs is the sentence that names the session's user.
-func (v view) SignedInAs() (sentence, error) {
-	text, err := v.Text("signed_in_as")
+func (v view) SignedInAs() (sentence, error) { return v.around("signed_in_as", "{user}") }
+
+// around is the text of a key around a placeholder.
+func (v view) around(key, placeholder string) (sentence, error) {
+	text, err := v.Text(key)
 	if err != nil {
 		return sentence{}, err
 	}
-	before, after, ok := strings.Cut(text, "{user}")
+	before, after, ok := strings.Cut(text, placeholder)
 	if !ok {
-		return sentence{}, fmt.Errorf("reading the text %q of %q: no {user} in %q", "signed_in_as", v.Language, text)
+		return sentence{}, fmt.Errorf("reading the text %q of %q: no %s in %q", key, v.Language, placeholder, text)
 	}
 	return sentence{before, after}, nil
 }
