@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -27,18 +26,7 @@ func adminapiStart(t *testing.T) (s, endpoint *site) {
 // adminapiIDs are the sessions that the API lists.
 func adminapiIDs(t *testing.T, endpoint *site) []string {
 	t.Helper()
-	r := endpoint.do(t, "GET", "/ldap_auth/sessions", "")
-	var list struct {
-		Sessions []struct{ ID string }
-	}
-	if err := json.Unmarshal([]byte(r.body), &list); err != nil || r.status != http.StatusOK {
-		t.Fatalf("listing sessions: %d %s", r.status, r.body)
-	}
-	var ids []string
-	for _, session := range list.Sessions {
-		ids = append(ids, session.ID)
-	}
-	return ids
+	return endpoint.do(t, "GET", "/ldap_auth/sessions", "").sessionIDs(t)
 }
 
 // A page could post to the admin endpoint on its visitor's machine, with the

@@ -2,7 +2,6 @@ package attack
 
 import (
 	"crypto/sha1"
-	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyauth/caddy-ldap/internal/browser"
 	"github.com/caddyauth/caddy-ldap/internal/rawecho"
@@ -59,7 +57,7 @@ func startBrowserSite(t *testing.T, given browserSetup) *browserSite {
 	lines += "}\nreverse_proxy UPSTREAM"
 	site := setup{site: lines, sessions: given.sessions, tls: given.tls}
 	if given.tls {
-		site.more = "https://" + given.host + ":PORT {\n bind 127.0.0.1\n tls internal\n log {\n output file DIR/access.json\n }\n" + lines + "\n}"
+		site.more = "https://" + given.host + ":PORT {\n bind 127.0.0.1\n tls CERTIFICATE\n log {\n output file DIR/access.json\n }\n" + lines + "\n}"
 	}
 	s := &browserSite{site: start(t, site), pages: pages}
 	s.host = given.host + ":" + s.port
@@ -68,26 +66,7 @@ func startBrowserSite(t *testing.T, given browserSetup) *browserSite {
 		s.origin = "https://" + s.host
 	}
 	s.echo.Answer(browserUpstream)
-	if given.tls {
-		s.awaitCertificate(t, given.host)
-		s.awaitCertificate(t, "127.0.0.1")
-	}
 	return s
-}
-
-// awaitCertificate waits until Caddy has made itself a certificate for host,
-// which may be a moment after its port is open.
-func (s *browserSite) awaitCertificate(t *testing.T, host string) {
-	t.Helper()
-	if err := s.child.WaitUntil(time.Minute, func() error {
-		conn, err := tls.Dial("tcp", "127.0.0.1:"+s.port, &tls.Config{ServerName: host, InsecureSkipVerify: true})
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err
-	}); err != nil {
-		t.Fatalf("waiting for the certificate: %v", err)
-	}
 }
 
 // page is the address of a page on a host of others.
@@ -229,16 +208,17 @@ type browserRequest struct {
 // arrived waits until the site has answered a request that it had not when its
 // access log was that long. It shows that an attack took place at all, and is
 // the browser's own word on where it came from.
-func (s *browserSite) arrived(t *testing.T, logged int, line string) browserRequest {
+func (s *browserSite) arrived(t *testing.T, logged int, line string) (found browserRequest) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	s.eventually(t, "the browser's "+line, func() bool {
 		for text := range strings.Lines(s.read("access.json")[logged:]) {
 			var r browserRequest
 			if json.Unmarshal([]byte(text), &r) == nil && r.Request.Method+" "+r.Request.URI == line {
-				return r
+				found = r
+				return true
 			}
 		}
-	}
-	t.Fatalf("the browser never sent %s", line)
-	return browserRequest{}
+		return false
+	})
+	return found
 }

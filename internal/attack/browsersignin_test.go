@@ -39,11 +39,11 @@ func TestBrowserSignsInAndOut(t *testing.T) {
 
 			tab.Type("#username", juan)
 			tab.Type("#password", "wrong")
-			if status := tab.Click("form button"); status != http.StatusUnauthorized {
+			if status := tab.Click("form [type=submit]"); status != http.StatusUnauthorized {
 				t.Errorf("a wrong password: %d, want 401", status)
 			}
 			tab.Type("#password", ldaptest.DemoPassword)
-			tab.Click("form button")
+			tab.Click("form [type=submit]")
 			at("signed in", s.origin+"/report?year=2026&part=a%2Fb", "upstream /report?year=2026&part=a%2Fb")
 			if got := browserUser(tab); got != juan {
 				t.Errorf("signed in as %q", got)
@@ -53,7 +53,7 @@ func TestBrowserSignsInAndOut(t *testing.T) {
 			tab.Visit(s.origin + "/accounts/login/?next=" + s.page("trusted.test"))
 			tab.Type("#username", maria)
 			tab.Type("#password", ldaptest.DemoPassword)
-			tab.Click(`form[action="/accounts/login/"] button`)
+			tab.Click(`form[action="/accounts/login/"] [type=submit]`)
 			at("sent to a trusted origin", s.page("trusted.test"), "")
 
 			tab.Visit(s.origin + "/accounts/login/")

@@ -1,16 +1,14 @@
 package attack
 
 import (
+	"bytes"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
+	"github.com/caddyauth/caddy-ldap/internal/exchange"
 	"github.com/caddyauth/caddy-ldap/ldap/ldaptest"
 )
 
@@ -35,13 +33,8 @@ type reply struct {
 }
 
 func replyOf(response *http.Response) (reply, error) {
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	r := reply{response.StatusCode, response.Header, string(body), map[string]*http.Cookie{}}
-	for _, cookie := range response.Cookies() {
-		r.cookies[cookie.Name] = cookie
-	}
-	return r, err
+	body, cookies, err := exchange.Read(response)
+	return reply{response.StatusCode, response.Header, body, cookies}, err
 }
 
 // code is the code of a JSON refusal.
@@ -51,49 +44,29 @@ func (r reply) code() string {
 	return refusal.Code
 }
 
-// send sends a request, on a connection of its own; fields are names and values
+// sendOver sends a request on a connection of its own; fields are names and values
 // of header lines, in turn. A field Host is the request's Host.
-func (s *site) send(method, path, body string, fields ...string) (reply, error) {
-	request, err := http.NewRequest(method, s.base()+path, strings.NewReader(body))
-	if err != nil {
-		return reply{}, err
-	}
-	for i := 0; i+1 < len(fields); i += 2 {
-		if fields[i] == "Host" {
-			request.Host = fields[i+1]
-			continue
-		}
-		request.Header[fields[i]] = append(request.Header[fields[i]], fields[i+1]) // in this spelling
-	}
-	// The certificate is of a CA that Caddy has made for this test.
-	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+func sendOver(transport *http.Transport, method, url, body string, fields ...string) (reply, error) {
+	transport.DisableKeepAlives, transport.DisableCompression = true, true
 	defer transport.CloseIdleConnections()
-	response, err := (&http.Client{
-		Transport: transport, Timeout: 30 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}).Do(request)
+	response, err := exchange.Send(exchange.Client(transport), method, url, body, fields...)
 	if err != nil {
 		return reply{}, err
 	}
 	return replyOf(response)
 }
 
+// send is sendOver to the site.
+func (s *site) send(method, path, body string, fields ...string) (reply, error) {
+	// The certificate is of a CA that was made for this test.
+	transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	return sendOver(transport, method, s.base()+path, body, fields...)
+}
+
 // do is send for requests that are answered. A GET that is cut is sent again.
 func (s *site) do(t testing.TB, method, path, body string, fields ...string) reply {
 	t.Helper()
-	r, err := s.send(method, path, body, fields...)
-	for try := 0; try < 3 && method == http.MethodGet && cut(err); try++ {
-		r, err = s.send(method, path, body, fields...)
-	}
-	if err != nil {
-		t.Fatalf("%s %s: %v", method, path, err)
-	}
-	return r
-}
-
-// cut is how a request fails whose session ends while it is answered.
-func cut(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	return exchange.Answered(t, method, path, func() (reply, error) { return s.send(method, path, body, fields...) })
 }
 
 // session is what a signed-in client holds.
@@ -102,14 +75,19 @@ type session struct {
 	token, csrf string
 }
 
+// signInJSON is the body of a sign-in, with names as they are.
+func signInJSON(username, password string) string {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(map[string]string{"username": username, "password": password})
+	return b.String()
+}
+
 // trySignIn asks for a session through the JSON API.
 func (s *site) trySignIn(t testing.TB, username, password string, fields ...string) reply {
 	t.Helper()
-	body, err := json.Marshal(map[string]string{"username": username, "password": password})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s.do(t, "POST", "/api/login-ldap/", string(body), append(fields, "Content-Type", "application/json")...)
+	return s.do(t, "POST", "/api/login-ldap/", signInJSON(username, password), append(fields, "Content-Type", "application/json")...)
 }
 
 // signIn gives a person of the demonstration's directory a session.
@@ -136,6 +114,22 @@ func (s session) cookie() string { return "sessionid=" + s.token + "; csrftoken=
 func (s session) get(t testing.TB, path string, fields ...string) reply {
 	t.Helper()
 	return s.do(t, "GET", path, "", append(fields, "Cookie", s.cookie())...)
+}
+
+// post sends a POST with the session's cookies and its CSRF token.
+func (s session) post(t testing.TB, path, body string, fields ...string) reply {
+	t.Helper()
+	return s.do(t, "POST", path, body, append(fields, "Cookie", s.cookie(), "X-CSRFToken", s.csrf)...)
+}
+
+// signOut ends the session.
+func (s session) signOut(t testing.TB) reply {
+	t.Helper()
+	r := s.post(t, "/api/logout/", "")
+	if r.status != http.StatusOK || r.body != signedOut {
+		t.Fatalf("signing out: %d %s", r.status, r.body)
+	}
+	return r
 }
 
 // wantServed fails unless the upstream's own answer came back.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"io"
 	"net"
-	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,11 +22,7 @@ func clientipOverSocket(t *testing.T, s *site, lines string) reply {
 	if _, err := io.WriteString(conn, s.wire("GET /x HTTP/1.1\nHost: site.test\nConnection: close\n"+lines+"\n")); err != nil {
 		t.Fatal(err)
 	}
-	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := replyOf(response)
+	r, err := readReply(bufio.NewReader(conn), "GET")
 	if err != nil {
 		t.Fatal(err)
 	}

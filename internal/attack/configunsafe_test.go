@@ -1,97 +1,12 @@
 package attack
 
 import (
-	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/caddyauth/caddy-ldap/internal/realserver"
-	"github.com/caddyauth/caddy-ldap/ldap/ldaptest"
 )
-
-// configAdmin sends a request to the admin endpoint of a running Caddy.
-func configAdmin(t testing.TB, s *site, method, path, contentType, body string) reply {
-	t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "admin.sock"))
-	}}
-	defer transport.CloseIdleConnections()
-	request, err := http.NewRequest(method, "http://127.0.0.1"+path, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if contentType != "" {
-		request.Header.Set("Content-Type", contentType)
-	}
-	request.Host = "" // as the command sends it over a socket
-	response, err := (&http.Client{Transport: transport, Timeout: time.Minute}).Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := replyOf(response)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-// configWantRefused fails unless a command of the program ends with an error
-// that has the texts in it. Some errors go to the log file, as configured.
-func configWantRefused(t testing.TB, s *site, text, name string, texts ...string) {
-	t.Helper()
-	before := len(s.read("caddy.json"))
-	args := []string{name, "--config", s.config(t, text), "--adapter", "caddyfile"}
-	if name == "reload" {
-		args = append(args, "--force", "--address", "unix/"+filepath.Join(s.dir, "admin.sock"))
-	}
-	cmd := s.command(t, args...)
-	end := time.AfterFunc(60*time.Second, func() { _ = cmd.Process.Kill() })
-	out, err := cmd.CombinedOutput()
-	if !end.Stop() {
-		t.Errorf("caddy %s goes on with it", name)
-		return
-	}
-	if err == nil {
-		t.Errorf("caddy %s takes it", name)
-		return
-	}
-	said := configPlain(string(out) + s.read("caddy.json")[before:])
-	for _, text := range texts {
-		if !strings.Contains(said, text) {
-			t.Errorf("caddy %s does not say %q:\n%s", name, text, said)
-		}
-	}
-}
-
-// configPlain is what a JSON log says, as people read it.
-func configPlain(text string) string { return strings.ReplaceAll(text, `\"`, `"`) }
-
-// configFile stores a file for a configuration to name.
-func configFile(t testing.TB, name, content string, mode os.FileMode) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(content), mode); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil { // whatever the umask is
-		t.Fatal(err)
-	}
-	return path
-}
-
-// configKey is a key that no other run has.
-func configKey() string {
-	key := make([]byte, 32)
-	_, _ = rand.Read(key)
-	return hex.EncodeToString(key)
-}
 
 const configEmptyPEM = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"
 
@@ -104,14 +19,7 @@ func TestR14UnsafeConfigurationsAreRefusedAndTheOldOneGoesOn(t *testing.T) {
 	s, text := prepare(t, setup{site: gate})
 	s.run(t, text)
 	maria, outsider := s.signIn(t, maria), s.signIn(t, juan)
-	ca, err := realserver.NewCA(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, key, err := ca.Issue(t.TempDir(), "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	certificate, key := issued(t, "127.0.0.1")
 	missing, empty := filepath.Join(t.TempDir(), "missing"), configFile(t, "empty", "", 0o600)
 	public := configFile(t, "public", configKey(), 0o644)
 	block := func(lines string) setup { return setup{site: gate, block: "servers DIRECTORY\n" + lines} }
@@ -190,24 +98,17 @@ func TestR14UnsafeConfigurationsAreRefusedAndTheOldOneGoesOn(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if r := configAdmin(t, s, "POST", "/load", "text/caddyfile", text); r.status != 200 {
+	if r := s.admin(t, "POST", "/load", text, "Content-Type", "text/caddyfile"); r.status != 200 {
 		t.Errorf("the good configuration: %d %s", r.status, r.body)
 	}
 	wantServed(t, maria.get(t, "/"))
-}
-
-// configKeyed gives a configuration's storage an encryption key.
-func configKeyed(text, file string) string {
-	i := strings.Index(text, "storage badger ")
-	end := i + strings.IndexByte(text[i:], '\n')
-	return text[:end] + " {\nencryption_key " + file + "\n}" + text[end:]
 }
 
 // configWantKept fails unless a configuration is refused, with the option's
 // name, while the one before guards as it did.
 func configWantKept(t *testing.T, s *site, name, text, named string, insider, outsider session) {
 	t.Helper()
-	r := configAdmin(t, s, "POST", "/load", "text/caddyfile", text)
+	r := s.admin(t, "POST", "/load", text, "Content-Type", "text/caddyfile")
 	if r.status != http.StatusBadRequest || !strings.Contains(r.body, named) {
 		t.Errorf("%s: got %d %q, want a refusal that names %s", name, r.status, r.body, named)
 	}
@@ -232,125 +133,17 @@ func TestP23AuthoritiesThatCannotBeReadAreNotReplacedByTheSystems(t *testing.T) 
 			unsafe := setup{block: "servers DIRECTORY\nca_file " + file}
 			s, text := prepare(t, unsafe)
 			if name == "missing" {
-				configWantRefused(t, s, text, "validate", "ca_file", file)
+				s.wantRejected(t, text, "validate", "ca_file", file)
 			}
-			configWantRefused(t, s, text, "run", "ca_file", file)
+			s.wantRejected(t, text, "run", "ca_file", file)
 			if conn, err := net.Dial("tcp", "127.0.0.1:"+s.port); err == nil {
 				conn.Close()
 				t.Error("something listens")
 			}
-			configWantRefused(t, good, good.caddyfile(unsafe), "reload", "ca_file", file)
+			good.wantRejected(t, good.caddyfile(unsafe), "reload", "ca_file", file)
 			wantServed(t, juan.get(t, "/"))
 			wantRefused(t, good.do(t, "GET", "/", ""))
 			good.signIn(t, maria)
 		})
-	}
-}
-
-// A secret that is not there opens nothing: neither the site, nor its sessions
-// in the clear.
-func TestP67MissingSecretsOpenNothing(t *testing.T) {
-	t.Parallel()
-	missing := filepath.Join(t.TempDir(), "secret")
-	for name, row := range map[string]struct {
-		c     setup
-		keyed bool
-		named string
-	}{
-		"bind password of a missing file":      {setup{block: "servers DIRECTORY\nbind svc@empresa.local {file." + missing + "}"}, false, "bind"},
-		"bind password of an unset variable":   {setup{block: "servers DIRECTORY\nbind svc@empresa.local {env.CADDY_LDAP_UNSET}"}, false, "bind"},
-		"encryption key of a file that is not": {setup{}, true, "encryption_key"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s, text := prepare(t, row.c)
-			if row.keyed {
-				text = configKeyed(text, missing)
-			}
-			configWantRefused(t, s, text, "validate", row.named)
-			configWantRefused(t, s, text, "run", row.named)
-			if s.echo.Count() != 0 || s.read("sessions/MANIFEST") != "" {
-				t.Error("something was opened")
-			}
-		})
-	}
-	// A second server of the same sessions, and one with another key, do not
-	// start beside or over the first.
-	t.Run("sessions of another", func(t *testing.T) {
-		t.Parallel()
-		s, text := prepare(t, setup{})
-		key := configFile(t, "key", configKey(), 0o600)
-		text = configKeyed(text, key)
-		s.run(t, text)
-		token := s.signIn(t, juan)
-		if err := s.tell(t, text, "validate"); err != nil {
-			t.Error(err)
-		}
-		second := strings.ReplaceAll(strings.ReplaceAll(text, ":"+s.port, ":"+freePort(t)), "admin.sock", "admin2.sock")
-		configWantRefused(t, s, second, "run", "is in use by another process")
-		wantServed(t, token.get(t, "/"))
-		s.child.Stop()
-		for name, other := range map[string]string{"no key": strings.Replace(text, " {\nencryption_key "+key+"\n}", "", 1), "another key": configKeyed(strings.Replace(text, " {\nencryption_key "+key+"\n}", "", 1), configFile(t, "other", configKey(), 0o600))} {
-			t.Run(name, func(t *testing.T) { configWantRefused(t, s, other, "run", "encryption_key") })
-		}
-		s.run(t, text)
-		wantServed(t, token.get(t, "/"))
-	})
-}
-
-// Secrets that the configuration only names, a file's or the environment's, stay
-// where they are: not in what the admin endpoint shows, nor in what Caddy
-// stores.
-func TestS32SecretsThatAreOnlyNamedAreNowhereElse(t *testing.T) {
-	t.Parallel()
-	secret, key := configFile(t, "bind", directoryServicePassword, 0o600), configFile(t, "key", configKey(), 0o600)
-	keyText, err := os.ReadFile(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, text := prepare(t, setup{
-		directory: directoryWithService(ldaptest.Demo()),
-		block:     "servers DIRECTORY\nbind svc@empresa.local {file." + secret + "}",
-	})
-	// Into the folder of the test, as its HOME says.
-	text = strings.Replace(configKeyed(text, key), "persist_config off\n", "", 1)
-	s.run(t, text)
-	asked := directoryWatch(s.directory)
-	juan := s.signIn(t, juan)
-	if err := s.tell(t, text, "reload"); err != nil {
-		t.Fatal(err)
-	}
-	if searches := asked.all(); len(searches) == 0 {
-		t.Error("the service account was not used")
-	}
-	saved := s.read("caddy/autosave.json")
-	if saved == "" || !strings.Contains(saved, "{file.") {
-		t.Errorf("the saved configuration is %.200q", saved)
-	}
-	shown := saved
-	for _, path := range []string{"/config/", "/config/apps/ldap_auth", "/ldap_auth/sessions", "/ldap_auth/users", "/ldap_auth/counts", "/metrics", "/reverse_proxy/upstreams"} {
-		r := configAdmin(t, s, "GET", path, "", "")
-		if r.status != 200 {
-			t.Errorf("%s: got %d %q", path, r.status, r.body)
-		}
-		shown += r.body
-	}
-	if err := s.tell(t, text, "adapt"); err != nil {
-		t.Error(err)
-	}
-	adapted, err := s.command(t, "adapt", "--config", s.config(t, text), "--adapter", "caddyfile", "--pretty").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	shown += string(adapted)
-	for name, value := range map[string]string{
-		"bind password": directoryServicePassword, "encryption key": string(keyText), "password": ldaptest.DemoPassword, "token": juan.token, "CSRF secret": juan.csrf,
-	} {
-		if strings.Contains(shown, value) {
-			t.Errorf("the %s is shown", name)
-		}
-		if files := s.hasWritten(t, value); len(files) > 0 {
-			t.Errorf("the %s is in %v", name, files)
-		}
 	}
 }

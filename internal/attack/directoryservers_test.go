@@ -59,60 +59,50 @@ func TestP15OneSilentServerHoldsNobodyUp(t *testing.T) {
 	}
 	wantServed(t, client.get(t, "/"))
 	s.directory.Stall(ldaptest.StallNever)
-	s.directoryEventually(t, "the directory's return", func() bool { return s.trySignIn(t, maria, ldaptest.DemoPassword).status == 200 })
+	s.eventually(t, "the directory's return", func() bool { return s.trySignIn(t, maria, ldaptest.DemoPassword).status == 200 })
 }
 
 // A failed bind leaves a connection without the identity that it had: one that
 // others search on is never bound with somebody's password.
 func TestP49PeopleNeverBindOnTheServiceConnection(t *testing.T) {
 	t.Parallel()
-	for name, plain := range map[string]bool{"active directory": false, "openldap": true} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			dir := directoryWithService(ldaptest.Demo())
-			dir.Plain = plain
-			var tries []signInTry
-			for i := range 50 {
-				user := fmt.Sprintf("persona%d", i)
-				dir.Users = append(dir.Users, ldaptest.User{SAMAccountName: user, Surname: user, Password: ldaptest.DemoPassword})
-				tries = append(tries, signInTry{username: user, password: ldaptest.DemoPassword})
-				if i%5 == 0 {
-					tries = append(tries, signInTry{username: "nadie", password: "x"}, signInTry{username: juan, password: "wrong"}, signInTry{username: "deshabilitada", password: ldaptest.DemoPassword})
-				}
+	directoryOfEachKind(t, func(t *testing.T, dir *ldaptest.Directory) {
+		var tries []signInTry
+		for i := range 50 {
+			user := fmt.Sprintf("persona%d", i)
+			dir.Users = append(dir.Users, ldaptest.User{SAMAccountName: user, Surname: user, Password: ldaptest.DemoPassword})
+			tries = append(tries, signInTry{username: user, password: ldaptest.DemoPassword})
+			if i%5 == 0 {
+				tries = append(tries, signInTry{username: "nadie", password: "x"}, signInTry{username: juan, password: "wrong"}, signInTry{username: "deshabilitada", password: ldaptest.DemoPassword})
 			}
-			c := setup{directory: dir, block: directoryServiceLines, auth: "throttle insecure_off"}
-			run := start
-			if plain {
-				c.block, run = directoryPlainServiceLines, directoryStartPlain
+		}
+		s := start(t, setup{directory: dir, block: directoryServiceLinesOf(dir), auth: "throttle insecure_off"})
+		asked := directoryWatch(s.directory)
+		wantCode(t, s.trySignIn(t, juan, signInWrongPassword), 401, "invalid_credentials")
+		for i, r := range s.signInAll(t, tries) {
+			if strings.HasPrefix(tries[i].username, "persona") != (r.status == 200) {
+				t.Errorf("%s: %d %s", tries[i].username, r.status, r.body)
 			}
-			s := run(t, c)
-			asked := directoryWatch(s.directory)
-			wantCode(t, s.trySignIn(t, juan, signInWrongPassword), 401, "invalid_credentials")
-			for i, r := range s.signInAll(t, tries) {
-				if strings.HasPrefix(tries[i].username, "persona") != (r.status == 200) {
-					t.Errorf("%s: %d %s", tries[i].username, r.status, r.body)
-				}
+		}
+		service, person := map[int]bool{}, map[int]bool{}
+		for _, r := range asked.all() {
+			switch {
+			case !r.Bind || r.Name == "":
+			case directoryIsService(r.Name):
+				service[r.Connection] = true
+			default:
+				person[r.Connection] = true
 			}
-			service, person := map[int]bool{}, map[int]bool{}
-			for _, r := range asked.all() {
-				switch {
-				case !r.Bind || r.Name == "":
-				case directoryIsService(r.Name):
-					service[r.Connection] = true
-				default:
-					person[r.Connection] = true
-				}
+		}
+		for connection := range service {
+			if person[connection] {
+				t.Errorf("connection %d is the service account's and somebody's", connection)
 			}
-			for connection := range service {
-				if person[connection] {
-					t.Errorf("connection %d is the service account's and somebody's", connection)
-				}
-			}
-			if len(service) == 0 || len(person) == 0 {
-				t.Errorf("%d connections of the service account, %d of people", len(service), len(person))
-			}
-		})
-	}
+		}
+		if len(service) == 0 || len(person) == 0 {
+			t.Errorf("%d connections of the service account, %d of people", len(service), len(person))
+		}
+	})
 }
 
 // directoryReferring is a server that sends everybody elsewhere: in the result
@@ -236,7 +226,7 @@ func TestP44ChangesInTheDirectoryReachLiveSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, client := range clients {
-		s.directoryEventually(t, name+" to be refused", func() bool { return client.get(t, "/").status != 200 })
+		s.eventually(t, name+" to be refused", func() bool { return client.get(t, "/").status != 200 })
 		s.echo.Forget()
 		if r := client.get(t, "/"); name == maria {
 			wantCode(t, r, 403, "group_required")

@@ -9,12 +9,20 @@ import (
 	"github.com/caddyauth/caddy-ldap/ldap/ldaptest"
 )
 
-// The service account of the tests' directories, and the lines that use it.
+// The service account of the tests' directories, and the lines that use it in an
+// Active Directory.
 const (
-	directoryServicePassword   = "clave-del-servicio-7Q"
-	directoryServiceLines      = "servers DIRECTORY\nbind svc@empresa.local " + directoryServicePassword
-	directoryPlainServiceLines = "servers DIRECTORY\nbind uid=svc,ou=people,dc=empresa,dc=local " + directoryServicePassword
+	directoryServicePassword = "clave-del-servicio-7Q"
+	directoryServiceLines    = "servers DIRECTORY\nbind svc@empresa.local " + directoryServicePassword
 )
+
+// directoryServiceLinesOf are the lines for either kind of directory.
+func directoryServiceLinesOf(dir *ldaptest.Directory) string {
+	if dir.Plain {
+		return "servers DIRECTORY\nbind uid=svc,ou=people,dc=empresa,dc=local " + directoryServicePassword
+	}
+	return directoryServiceLines
+}
 
 // signInWrongPassword is nobody's.
 const signInWrongPassword = "una-clave-que-no-es"
@@ -36,6 +44,20 @@ var throttleBehindProxy = setup{
 func directoryWithService(dir ldaptest.Directory) *ldaptest.Directory {
 	dir.Users = append(dir.Users, ldaptest.User{SAMAccountName: "svc", UPN: "svc@" + dir.Domain, Password: directoryServicePassword})
 	return &dir
+}
+
+// directoryOfEachKind runs a test with an Active Directory and with an OpenLDAP,
+// each with a service account.
+func directoryOfEachKind(t *testing.T, run func(t *testing.T, dir *ldaptest.Directory)) {
+	t.Helper()
+	for name, plain := range map[string]bool{"active directory": false, "openldap": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := directoryWithService(ldaptest.Demo())
+			dir.Plain = plain
+			run(t, dir)
+		})
+	}
 }
 
 // directorySeen is what a directory was asked.

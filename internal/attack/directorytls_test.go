@@ -1,196 +1,14 @@
 package attack
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/caddyauth/caddy-ldap/internal/realserver"
 	"github.com/caddyauth/caddy-ldap/ldap/ldaptest"
 )
-
-// directoryWiretap forwards connections to a server and keeps what clients send.
-type directoryWiretap struct {
-	listener net.Listener
-	target   string
-	wg       sync.WaitGroup
-
-	// answer, if it is not nil, takes the place of the server.
-	answer func(net.Conn)
-
-	mu   sync.Mutex
-	sent bytes.Buffer
-	open []net.Conn
-}
-
-func directoryTap(t *testing.T, target string, answer func(net.Conn)) *directoryWiretap {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &directoryWiretap{listener: listener, target: target, answer: answer}
-	w.wg.Go(w.accept)
-	t.Cleanup(func() {
-		_ = listener.Close()
-		w.mu.Lock()
-		for _, conn := range w.open {
-			_ = conn.Close()
-		}
-		w.mu.Unlock()
-		w.wg.Wait()
-	})
-	return w
-}
-
-func (w *directoryWiretap) accept() {
-	for {
-		client, err := w.listener.Accept()
-		if err != nil {
-			return
-		}
-		w.keep(client)
-		w.wg.Go(func() {
-			defer client.Close()
-			if w.answer != nil {
-				w.answer(directoryRecorded{client, w})
-				return
-			}
-			server, err := net.Dial("tcp", w.target)
-			if err != nil {
-				return
-			}
-			defer server.Close()
-			w.keep(server)
-			w.wg.Go(func() {
-				_, _ = io.Copy(client, server)
-				_ = client.Close()
-			})
-			_, _ = io.Copy(server, directoryRecorded{client, w})
-		})
-	}
-}
-
-func (w *directoryWiretap) keep(conn net.Conn) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.open = append(w.open, conn)
-}
-
-// addr is the host and port to use in the place of the server's.
-func (w *directoryWiretap) addr() string { return w.listener.Addr().String() }
-
-// connections is how many were made.
-func (w *directoryWiretap) connections() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.open)
-}
-
-// carried tells whether clients sent a text readable.
-func (w *directoryWiretap) carried(text string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return bytes.Contains(w.sent.Bytes(), []byte(text))
-}
-
-type directoryRecorded struct {
-	net.Conn
-	tap *directoryWiretap
-}
-
-func (r directoryRecorded) Read(b []byte) (int, error) {
-	n, err := r.Conn.Read(b)
-	r.tap.mu.Lock()
-	defer r.tap.mu.Unlock()
-	r.tap.sent.Write(b[:n])
-	return n, err
-}
-
-// directoryCertificate says what is wrong with a server's certificate.
-type directoryCertificate struct {
-	names   []string // default: 127.0.0.1
-	expired bool
-	self    bool // signed by itself, and not by the authority
-	client  bool // good for clients only
-}
-
-// directoryAuthority signs servers' certificates.
-type directoryAuthority struct {
-	file string // PEM
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func directoryNewAuthority(t *testing.T) *directoryAuthority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "an authority"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return &directoryAuthority{file, cert, key}
-}
-
-// serve makes the TLS side of a server.
-func (a *directoryAuthority) serve(t *testing.T, c directoryCertificate) *tls.Config {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "127.0.0.1"}, DNSNames: c.names,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}
-	if c.names == nil {
-		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
-	}
-	if c.expired {
-		template.NotAfter = time.Now().Add(-time.Minute)
-	}
-	if c.client {
-		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	}
-	parent, signer := a.cert, a.key
-	if c.self {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-}
 
 // directorySignIn starts a site in front of the directory lines, signs in with
 // the password, and returns the answer.
@@ -269,17 +87,6 @@ func TestS30DirectoriesAreVerifiedWithoutFallback(t *testing.T) {
 	})
 }
 
-// directoryTapped is a demonstration directory behind a wire tap.
-func directoryTapped(t *testing.T, options ...ldaptest.Option) (*ldaptest.Server, *directoryWiretap) {
-	t.Helper()
-	server, err := ldaptest.Start("127.0.0.1:0", ldaptest.Demo(), options...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = server.Close() })
-	return server, directoryTap(t, server.Addr(), nil)
-}
-
 // Passwords are never sent readable: ldap:// to another machine is refused, and
 // who takes StartTLS away gets nothing.
 func TestP16NoPasswordGoesOverThePlainNetwork(t *testing.T) {
@@ -289,14 +96,14 @@ func TestP16NoPasswordGoesOverThePlainNetwork(t *testing.T) {
 		t.Parallel()
 		for _, server := range []string{"ldap://dc", "ldap://dc1.empresa.local:389", "LDAP://10.0.0.1", "ldap://[2001:db8::1]", "ldap://localhost.example", "ldap://127.0.0.1.example", "ldap://0.0.0.0"} {
 			s, text := prepare(t, setup{block: "servers " + server})
-			configWantRefused(t, s, text, "validate", server, "ldaps://", "insecure_plaintext")
+			s.wantRejected(t, text, "validate", server, "ldaps://", "insecure_plaintext")
 		}
 	})
 	t.Run("the insecure option warns at every start", func(t *testing.T) {
 		t.Parallel()
 		s, text := prepare(t, setup{block: "servers ldap://dc1.empresa.local\ninsecure_plaintext"})
 		s.run(t, text)
-		s.directoryEventually(t, "a warning", func() bool {
+		s.eventually(t, "a warning", func() bool {
 			for line := range strings.Lines(s.read("caddy.json")) {
 				if strings.Contains(line, `"level":"warn"`) && strings.Contains(line, "insecure_plaintext") {
 					return true
@@ -348,15 +155,7 @@ func TestP16NoPasswordGoesOverThePlainNetwork(t *testing.T) {
 // is named; and no password is kept: one that was changed is of no use at once.
 func TestP70VerificationIsTheDefaultAndNoPasswordIsKept(t *testing.T) {
 	t.Parallel()
-	ca, err := realserver.NewCA(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	certFile, keyFile, err := ca.Issue(t.TempDir(), "127.0.0.1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := tls.LoadX509KeyPair(certFile, keyFile)
+	certificate, err := tls.LoadX509KeyPair(issued(t, "127.0.0.1"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +14,6 @@ import (
 	"github.com/quic-go/quic-go"
 	"github.com/quic-go/quic-go/http3"
 
-	"github.com/caddyauth/caddy-ldap/internal/realserver"
 	"github.com/caddyauth/caddy-ldap/ldap/ldaptest"
 )
 
@@ -28,18 +25,8 @@ func earlydataStart(t *testing.T, setup setup) *site {
 	setup.tls = true
 	s, text := prepare(t, setup)
 	text = strings.Replace(text, "protocols h1 h2 h2c", "protocols h1 h2 h3", 1)
-	cmd := s.command(t, "run", "--config", s.config(t, text), "--adapter", "caddyfile")
-	env := cmd.Env
-	cmd = exec.Command(plainProgram.Path(t), cmd.Args[1:]...)
-	cmd.Env = env
-	s.child = realserver.StartChild(t, filepath.Join(s.dir, "printed.log"), cmd)
-	t.Cleanup(func() {
-		s.child.Stop()
-		if t.Failed() {
-			t.Logf("Caddy's log ends in:\n%s", tail(s.read("printed.log")+s.read("caddy.json")))
-		}
-	})
-	originWaitForTLS(t, s)
+	s.program = plainProgram.Path(t)
+	s.run(t, text)
 	return s
 }
 

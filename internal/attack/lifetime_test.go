@@ -13,9 +13,9 @@ import (
 // lifetimeUntil uses a session with use until it is refused, and returns when
 // the last request was sent that was served. Nothing is asserted about how long
 // anything takes: only in which order it came.
-func lifetimeUntil(t *testing.T, use func() reply) (lastServed time.Time) {
+func lifetimeUntil(t *testing.T, s *site, use func() reply) (lastServed time.Time) {
 	t.Helper()
-	sessionEventually(t, "the session is over", func() bool {
+	s.eventually(t, "the end of the session", func() bool {
 		sent := time.Now()
 		r := use()
 		if r.status == http.StatusOK {
@@ -63,7 +63,7 @@ func TestS04IdleAndAbsoluteLimits(t *testing.T) {
 		s := start(t, setup{sessions: "idle_timeout 2s", site: "require_session {\n\t\tpublic /open\n\t}\n\treverse_proxy UPSTREAM"})
 		c := s.signIn(t, juan)
 		signedIn := time.Now()
-		last := lifetimeUntil(t, func() reply {
+		last := lifetimeUntil(t, s, func() reply {
 			c.get(t, "/open")
 			c.get(t, "/accounts/login/")
 			return c.get(t, "/api/session/")
@@ -78,7 +78,7 @@ func TestS04IdleAndAbsoluteLimits(t *testing.T) {
 		s := start(t, setup{sessions: "idle_timeout 3s\nabsolute_timeout 5s"})
 		c := s.signIn(t, juan)
 		signedIn := time.Now()
-		last := lifetimeUntil(t, func() reply { return c.get(t, "/") })
+		last := lifetimeUntil(t, s, func() reply { return c.get(t, "/") })
 		if lived := last.Sub(signedIn); lived >= 5*time.Second {
 			t.Errorf("it was served %s after the sign-in", lived)
 		} else if lived < 3*time.Second {
@@ -115,7 +115,7 @@ func TestS04IdleAndAbsoluteLimits(t *testing.T) {
 		signedIn := time.Now()
 		// c was not asked for in between: its own record says one hour, and
 		// nothing was stored of the shorter limit. What was refused once stays so.
-		last := lifetimeUntil(t, func() reply { return young.get(t, "/") })
+		last := lifetimeUntil(t, s, func() reply { return young.get(t, "/") })
 		if lived := last.Sub(signedIn); lived >= 2*time.Second {
 			t.Errorf("a session from under the shorter limits was served %s after a reload with longer ones", lived)
 		}

@@ -10,11 +10,22 @@ import (
 	"github.com/caddyauth/caddy-ldap/ldap/ldaptest"
 )
 
+// logsSetup is a setup in which every decision can come about.
+func logsSetup(c setup) setup {
+	c.directory, c.block = directoryWithService(ldaptest.Demo()), directoryServiceLines
+	c.site = `
+	require_session {
+		require /admin/* "IT Admins"
+	}
+	reverse_proxy UPSTREAM`
+	return c
+}
+
 // logsWantAudited waits for a line of the audit log.
 func logsWantAudited(t *testing.T, s *site, want auditLine) auditLine {
 	t.Helper()
 	var found auditLine
-	s.directoryEventually(t, "the audit line "+want.Event+" "+want.Reason, func() bool {
+	s.eventually(t, "the audit line "+want.Event+" "+want.Reason, func() bool {
 		for _, line := range s.audit(t) {
 			if line.Event == want.Event && line.Result == want.Result && line.Reason == want.Reason && (want.User == "" || line.User == want.User) {
 				found = line
@@ -52,14 +63,8 @@ func logsWantClosedKeys(t *testing.T, s *site) {
 // where one is known, and nothing in it that would give access.
 func TestS35EveryDecisionIsAudited(t *testing.T) {
 	t.Parallel()
-	s := start(t, setup{
-		directory: directoryWithService(ldaptest.Demo()), block: directoryServiceLines, sessions: "idle_timeout 2s\nper_user 2",
-		site: `
-	require_session {
-		require /admin/* "IT Admins"
-	}
-	reverse_proxy UPSTREAM`,
-	})
+	s, text := prepare(t, logsSetup(setup{sessions: "per_user 2"}))
+	s.run(t, text)
 	first := s.signIn(t, juan)
 	logsWantAudited(t, s, auditLine{Event: "sign_in", Result: "ok", User: juan})
 	for range 4 {
@@ -94,12 +99,13 @@ func TestS35EveryDecisionIsAudited(t *testing.T) {
 		s.signIn(t, maria)
 	}
 	logsWantAudited(t, s, auditLine{Event: "session_end", Result: "ok", Reason: "per_user", User: maria})
-	if r := configAdmin(t, s, "DELETE", "/ldap_auth/sessions?user="+maria, "", ""); r.status != 200 {
-		t.Errorf("ending somebody's sessions: %d %s", r.status, r.body)
-	}
+	s.endSessions(t, maria)
 	logsWantAudited(t, s, auditLine{Event: "session_end", Result: "ok", Reason: "ended_by_operator", User: maria})
+	if err := s.tell(t, strings.Replace(text, "per_user 2", "per_user 2\nidle_timeout 2s", 1), "reload"); err != nil {
+		t.Fatal(err)
+	}
 	expires := s.signIn(t, juan)
-	s.directoryEventually(t, "the end of a session", func() bool {
+	s.eventually(t, "the end of a session", func() bool {
 		return expires.do(t, "GET", "/api/session/", "", "Cookie", expires.cookie()).status == 401
 	})
 	logsWantAudited(t, s, auditLine{Event: "session_end", Result: "ok", Reason: "expired", User: juan})
@@ -121,14 +127,7 @@ func TestS35EveryDecisionIsAudited(t *testing.T) {
 // password, and is left out.
 func TestS36LogLinesCannotBeForged(t *testing.T) {
 	t.Parallel()
-	s := start(t, setup{
-		directory: directoryWithService(ldaptest.Demo()), block: directoryServiceLines, auth: "throttle insecure_off",
-		site: `
-	require_session {
-		require /admin/* "IT Admins"
-	}
-	reverse_proxy UPSTREAM`,
-	})
+	s := start(t, logsSetup(setup{auth: "throttle insecure_off"}))
 	const forged = `{"level":"info","logger":"ldap_auth.audit","msg":"sign_in","event":"sign_in","result":"ok","user":"forjada"}`
 	names := []string{
 		"x\n" + forged, "x\r\n" + forged, "x\u2028" + forged, "x\u2029" + forged, "x\u0085" + forged, `x","result":"ok","user":"forjada`,

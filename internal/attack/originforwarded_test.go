@@ -99,7 +99,6 @@ func TestP07TheForwardedSchemeIsNeverShown(t *testing.T) {
 		t.Run("over TLS, "+name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, setup{server: server, tls: true})
-			originWaitForTLS(t, s)
 			for _, proto := range []string{"http", "evil-p07", "", "ws"} {
 				r := s.trySignIn(t, juan, ldaptest.DemoPassword, "X-Forwarded-Proto", proto)
 				for _, name := range []string{"sessionid", "csrftoken"} {

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 )
 
 // The list that Django was measured with (a local application, an exact name,
@@ -22,27 +21,8 @@ func originSchemes(t *testing.T, run func(t *testing.T, s *site)) {
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
-			s := start(t, setup{auth: originList, tls: scheme == "https"})
-			originWaitForTLS(t, s)
-			run(t, s)
+			run(t, start(t, setup{auth: originList, tls: scheme == "https"}))
 		})
-	}
-}
-
-// originWaitForTLS waits for the certificate, which Caddy makes when its port is
-// open already.
-func originWaitForTLS(t *testing.T, s *site) {
-	t.Helper()
-	err := s.child.WaitUntil(60*time.Second, func() error {
-		// By address and by name: there is a certificate for each.
-		_, err := s.send("GET", "/", "")
-		if err == nil {
-			_, err = s.tryRaw(t, "GET / HTTP/1.1\nHost: HOST\nConnection: close\n\n")
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }
 

@@ -6,13 +6,11 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/caddyauth/caddy-ldap/internal/realserver"
 )
@@ -33,7 +31,7 @@ func (p panicPlace) name() string { return p.receiver + "." + p.function }
 // read from the store.
 var panicPlaces = []panicPlace{
 	{"caddyauth/headers.go", "stripper", "strip", "GET", "/inside", "", juan, 500},
-	{"caddyauth/cookies.go", "cookieConfig", "takeCookies", "GET", "/inside", "", juan, 500},
+	{"caddyauth/sentcookies.go", "cookieConfig", "takeCookies", "GET", "/inside", "", juan, 500},
 	{"caddyauth/path.go", "pathRules", "judge", "GET", "/open/page", "", "", 500},
 	{"caddyauth/require.go", "RequireSession", "gather", "GET", "/inside", "", juan, 500},
 	{"caddyauth/decide.go", "", "decide", "GET", "/inside", "", juan, 500},
@@ -162,30 +160,6 @@ func receiverOf(function *ast.FuncDecl) string {
 	return ""
 }
 
-// runOther runs another program than the one under test on the site's
-// configuration.
-func (s *site) runOther(t *testing.T, program, text string, env ...string) {
-	t.Helper()
-	cmd := s.command(t, "run", "--config", s.config(t, text), "--adapter", "caddyfile")
-	cmd.Path, cmd.Args[0] = program, program
-	cmd.Env = append(cmd.Env, env...)
-	s.child = realserver.StartChild(t, filepath.Join(s.dir, "printed.log"), cmd)
-	t.Cleanup(func() {
-		if err := s.child.Stop(); err != nil {
-			t.Errorf("Caddy did not live to its end: %v\n%s", err, tail(s.read("printed.log")))
-		}
-	})
-	if err := s.child.WaitUntil(60*time.Second, func() error {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err
-	}); err != nil {
-		t.Fatalf("starting Caddy: %v", err)
-	}
-}
-
 // Wherever the product panics, the request reaches nothing behind the gate, is
 // answered all the same, and takes nothing else with it: not the process, not
 // the session, not the next request.
@@ -198,7 +172,8 @@ func TestS38PanicsLetNobodyThrough(t *testing.T) {
 		require /admin/* "Ingenieria"
 	}
 	reverse_proxy UPSTREAM`})
-	s.runOther(t, program, text, "CADDY_LDAP_PANICS="+folder)
+	s.program, s.env = program, []string{"CADDY_LDAP_PANICS=" + folder}
+	s.run(t, text)
 
 	for _, place := range panicPlaces {
 		t.Run(fmt.Sprintf("%s at %s by %q", place.name(), place.path, place.by), func(t *testing.T) {
@@ -241,6 +216,9 @@ func TestS38PanicsLetNobodyThrough(t *testing.T) {
 			}
 			wantRefused(t, signedIn.get(t, "/inside"))
 		})
+	}
+	if err := s.child.Stop(); err != nil {
+		t.Errorf("Caddy did not live to its end: %v", err)
 	}
 	log := s.read("caddy.json")
 	for _, want := range []string{"judging a request panicked", "asking the directory panicked", "the session store panicked", "injected_panic.go"} {

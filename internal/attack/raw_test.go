@@ -51,11 +51,48 @@ func (s *site) tryRaw(t testing.TB, text string) (reply, error) {
 		return reply{}, err
 	}
 	method, _, _ := strings.Cut(text, " ")
-	response, err := http.ReadResponse(bufio.NewReader(conn), &http.Request{Method: method})
+	return readReply(bufio.NewReader(conn), method)
+}
+
+// readReply reads the answer to a request of a method.
+func readReply(in *bufio.Reader, method string) (reply, error) {
+	response, err := http.ReadResponse(in, &http.Request{Method: method})
 	if err != nil {
 		return reply{}, err
 	}
 	return replyOf(response)
+}
+
+// burst sends requests on one connection, without waiting for answers,
+// and returns these. Each text is a request in lines, as for raw.
+func (s *site) burst(t testing.TB, texts []string) []reply {
+	t.Helper()
+	conn := s.dial(t, "http/1.1")
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
+	sent := make(chan error, 1)
+	go func() {
+		_, err := io.WriteString(conn, s.wire(strings.Join(texts, "")))
+		sent <- err
+	}()
+	in := bufio.NewReader(conn)
+	replies := make([]reply, 0, len(texts))
+	for range texts {
+		r, err := readReply(in, "GET")
+		if err != nil {
+			t.Fatalf("reading answer %d of %d: %v", len(replies)+1, len(texts), err)
+		}
+		replies = append(replies, r)
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	return replies
+}
+
+// rawGet is a request in lines, with a Cookie header.
+func rawGet(path, cookie string) string {
+	return "GET " + path + " HTTP/1.1\nHost: HOST\nCookie: " + cookie + "\n\n"
 }
 
 // wire returns the bytes of a request that is written in lines.

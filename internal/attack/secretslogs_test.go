@@ -52,7 +52,7 @@ func secretsTraffic(t *testing.T, s *site) map[string]string {
 	client.get(t, "/api/session/")
 	s.do(t, "GET", "/x", "", "Cookie", client.cookie()+"; sessionid="+client.token[1:]+"A")
 	s.h2Session(t, client)
-	admin := configAdmin(t, s, "GET", "/ldap_auth/sessions", "", "").body + configAdmin(t, s, "GET", "/ldap_auth/users", "", "").body + configAdmin(t, s, "GET", "/metrics", "", "").body
+	admin := s.admin(t, "GET", "/ldap_auth/sessions", "").body + s.admin(t, "GET", "/ldap_auth/users", "").body + s.admin(t, "GET", "/metrics", "").body
 	secrets := map[string]string{
 		"password": ldaptest.DemoPassword + "-larga", "wrong password": wrong, "password typed as a name": typo, "bind password": directoryServicePassword,
 		"token": client.token, "CSRF secret": client.csrf, "CSRF token of nobody": anonymous, "device cookie": device,

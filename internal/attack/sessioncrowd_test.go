@@ -33,14 +33,9 @@ func sessionEchoUser(s *site) {
 	})
 }
 
-// sessionJSON is a sign-in's body.
-func sessionJSON(username, password string) string {
-	return fmt.Sprintf(`{"username":%q,"password":%q}`, username, password)
-}
-
 // sessionLife is what one person does: sign in, use it, sign out, come back.
 func sessionLife(s *site, name string) error {
-	r, err := s.send("POST", "/api/login-ldap/", sessionJSON(name, "clave-"+name), "Content-Type", "application/json")
+	r, err := s.send("POST", "/api/login-ldap/", signInJSON(name, "clave-"+name), "Content-Type", "application/json")
 	if err != nil || r.status != http.StatusOK {
 		return fmt.Errorf("signing in: %d %s %w", r.status, r.body, err)
 	}
@@ -135,7 +130,7 @@ func TestR11RequestsShareNoState(t *testing.T) {
 	} {
 		wg.Go(func() {
 			for range 6 {
-				r, err := s.send("POST", "/api/login-ldap/", sessionJSON(try.username, try.password), "Content-Type", "application/json")
+				r, err := s.send("POST", "/api/login-ldap/", signInJSON(try.username, try.password), "Content-Type", "application/json")
 				if err != nil || r.status != try.status || (r.cookies["sessionid"] != nil) != (try.status == http.StatusOK) {
 					t.Errorf("%s with %s: %d %v, want %d", try.username, try.password, r.status, err, try.status)
 				}

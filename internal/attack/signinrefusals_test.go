@@ -147,7 +147,7 @@ func TestP62UnknownAndKnownNamesGetTheSameBytes(t *testing.T) {
 		t.Parallel()
 		dir := directoryWithService(ldaptest.Demo())
 		dir.Plain = true
-		s := directoryStartPlain(t, setup{directory: dir, block: directoryPlainServiceLines, auth: "throttle insecure_off"})
+		s := start(t, setup{directory: dir, block: directoryServiceLinesOf(dir), auth: "throttle insecure_off"})
 		signInWantAlike(t, s, signInWrongs[:4])
 	})
 }

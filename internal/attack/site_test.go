@@ -3,17 +3,14 @@ package attack
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/caddyauth/caddy-ldap/internal/rawecho"
 	"github.com/caddyauth/caddy-ldap/internal/realserver"
@@ -45,6 +42,8 @@ type site struct {
 	echo      *rawecho.Server
 	directory *ldaptest.Server
 	child     *realserver.Child
+	program   string   // default: the program under test
+	env       []string // further variables for it
 }
 
 // start runs Caddy until the test ends. Each has a process, a port and a folder
@@ -78,18 +77,25 @@ func prepare(t *testing.T, setup setup) (*site, string) {
 	s := &site{dir: folder, port: freePort(t), tls: setup.tls, echo: rawecho.Start(t), directory: directory}
 	text := s.caddyfile(setup)
 	if setup.tls {
-		// Not a certificate of Caddy's own CA: that comes after the port is open.
-		ca, err := realserver.NewCA(folder)
-		if err != nil {
-			t.Fatal(err)
-		}
-		certificate, key, err := ca.Issue(folder, "127.0.0.1", "localhost", "*.test", "*.corp.test")
-		if err != nil {
-			t.Fatal(err)
-		}
+		// Not a certificate of Caddy's own CA: that comes when Caddy already serves.
+		certificate, key := issued(t, "127.0.0.1", "localhost", "*.test", "*.corp.test")
 		text = strings.ReplaceAll(text, "CERTIFICATE", certificate+" "+key)
 	}
 	return s, text
+}
+
+// issued are the files of a certificate, of a CA that nobody else has.
+func issued(t testing.TB, names ...string) (certificate, key string) {
+	t.Helper()
+	ca, err := realserver.NewCA(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, key, err = ca.Issue(t.TempDir(), names...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return certificate, key
 }
 
 func (s *site) caddyfile(setup setup) string {
@@ -98,6 +104,10 @@ func (s *site) caddyfile(setup setup) string {
 	}
 	if setup.site == "" {
 		setup.site = "require_session\nreverse_proxy UPSTREAM"
+	}
+	kind := "ad"
+	if setup.directory != nil && setup.directory.Plain {
+		kind = "openldap"
 	}
 	address, tls := "http://:PORT", ""
 	if setup.tls {
@@ -119,7 +129,7 @@ func (s *site) caddyfile(setup setup) string {
 	}
 	%s
 	ldap_auth {
-		directory empresa.local ad {
+		directory empresa.local %s {
 			%s
 		}
 		sessions {
@@ -141,77 +151,12 @@ func (s *site) caddyfile(setup setup) string {
 	%s
 }
 %s
-`, setup.server, setup.global, setup.block, setup.sessions, setup.auth, address, tls, setup.site, setup.more))
+`, setup.server, setup.global, kind, setup.block, setup.sessions, setup.auth, address, tls, setup.site, setup.more))
 }
 
 // fill puts what is known of a site in the place of its names.
 func (s *site) fill(text string) string {
 	return strings.NewReplacer("UPSTREAM", s.echo.Addr(), "PORT", s.port, "DIRECTORY", s.directory.URL(), "DIR", s.dir).Replace(text)
-}
-
-// command is the program with arguments, in an environment of its own.
-func (s *site) command(t testing.TB, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.Command(program.Path(t), args...)
-	cmd.Env = append(os.Environ(), "HOME="+s.dir, "XDG_DATA_HOME="+s.dir, "XDG_CONFIG_HOME="+s.dir)
-	return cmd
-}
-
-// config stores a Caddyfile and returns its name.
-func (s *site) config(t testing.TB, text string) string {
-	t.Helper()
-	file := filepath.Join(s.dir, "Caddyfile")
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
-}
-
-// run starts Caddy and waits until it serves.
-func (s *site) run(t testing.TB, text string) {
-	t.Helper()
-	log, began := filepath.Join(s.dir, "printed.log"), len(s.read("caddy.json"))
-	s.child = realserver.StartChild(t, log, s.command(t, "run", "--config", s.config(t, text), "--adapter", "caddyfile"))
-	t.Cleanup(func() {
-		s.child.Stop()
-		printed := s.read("printed.log") + s.read("caddy.json")
-		if strings.Contains(printed, "panic:") || strings.Contains(printed, "DATA RACE") {
-			t.Errorf("Caddy printed:\n%s", s.read("printed.log"))
-		}
-		if t.Failed() {
-			t.Logf("Caddy's log ends in:\n%s", tail(printed))
-		}
-	})
-	if err := s.child.WaitUntil(60*time.Second, func() error {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+s.port)
-		if err != nil {
-			return err
-		}
-		_ = conn.Close()
-		// Ports are open before all has started: handshakes would be early, and
-		// race with the start inside Caddy.
-		if !strings.Contains(s.read("caddy.json")[began:], "serving initial configuration") {
-			return errors.New("it still starts")
-		}
-		return nil
-	}); err != nil {
-		t.Fatalf("starting Caddy: %v", err)
-	}
-}
-
-// tell runs a command of the program on a Caddyfile: validate, adapt, reload.
-// The error is the command's, with what it printed.
-func (s *site) tell(t testing.TB, text, name string) error {
-	t.Helper()
-	args := []string{name, "--config", s.config(t, text), "--adapter", "caddyfile"}
-	if name == "reload" {
-		args = append(args, "--force", "--address", "unix/"+filepath.Join(s.dir, "admin.sock"))
-	}
-	out, err := s.command(t, args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w\n%s", name, err, out)
-	}
-	return nil
 }
 
 // read returns a file of the site's folder, "" if there is none.
@@ -243,6 +188,18 @@ func (s *site) audit(t testing.TB) []auditLine {
 		}
 	}
 	return lines
+}
+
+// auditedEnds is how many ends of sessions the audit log has for a reason.
+func (s *site) auditedEnds(t testing.TB, reason string) int {
+	t.Helper()
+	n := 0
+	for _, line := range s.audit(t) {
+		if line.Event == "session_end" && line.Reason == reason {
+			n++
+		}
+	}
+	return n
 }
 
 // hasWritten tells whether a secret is in any file that Caddy wrote.

@@ -255,7 +255,7 @@ func TestNobodySeesAnothersIdentity(t *testing.T) {
 			s.echo.Forget() // each was judged when it came
 		}
 	}
-	counts := s.counts()
+	counts := s.sessionCounts(t)
 	t.Logf("%d sign-ins (%d too many at once), %d uses, %d WebSockets; %d sessions left", s.signIns.Load(), s.busy.Load(), s.used.Load(), s.sockets.Load(), counts.Sessions)
 	if counts.Sessions != int(s.left.Load()) {
 		t.Errorf("%d sessions are stored, want the %d that nobody has ended", counts.Sessions, s.left.Load())

@@ -1,12 +1,8 @@
 package attack
 
 import (
-	"context"
-	"encoding/json"
 	"math/rand/v2"
 	"net"
-	"net/http"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -50,21 +46,4 @@ func (s *soak) socket(name string, c session) func(ended bool) {
 			}
 		}
 	}
-}
-
-// counts asks the admin API how many sessions and users there are.
-func (s *soak) counts() (counts struct{ Sessions, Users int }) {
-	s.t.Helper()
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(s.dir, "admin.sock"))
-	}}
-	response, err := (&http.Client{Transport: transport, Timeout: 30 * time.Second}).Get("http://127.0.0.1/ldap_auth/counts")
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if err := json.NewDecoder(response.Body).Decode(&counts); err != nil {
-		s.t.Fatal(err)
-	}
-	return counts
 }

@@ -122,13 +122,7 @@ func TestR05OnlyAnIntactRecordIsASession(t *testing.T) {
 			sessionIsOver(t, victims[i])
 		})
 	}
-	invalid := 0
-	for _, line := range s.audit(t) {
-		if line.Event == "session_end" && line.Reason == "invalid_record" {
-			invalid++
-		}
-	}
-	if want := len(damages) - 1; invalid != want { // that which is not there is no record
+	if invalid, want := s.auditedEnds(t, "invalid_record"), len(damages)-1; invalid != want { // that which is not there is no record
 		t.Errorf("%d invalid records were audited, want %d", invalid, want)
 	}
 	wantServed(t, intact.get(t, "/"))
@@ -139,46 +133,33 @@ func TestR05OnlyAnIntactRecordIsASession(t *testing.T) {
 // do, are two invalid ones: nobody becomes somebody else.
 func TestP86SwappedRecordsAreNobodys(t *testing.T) {
 	t.Parallel()
-	key := strings.Repeat("k", 32)
-	for _, test := range []struct{ name, storage string }{
-		{"plain", ""},
-		{"encrypted", "encryption_key DIR/sessions.key"},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			s, text := prepare(t, setup{})
-			var secret []byte
-			if test.storage != "" {
-				secret = []byte(key)
-				text = s.storeEncrypted(t, text, key)
-			}
-			s.run(t, text)
-			first, second := s.signIn(t, juan), s.signIn(t, maria)
-			if err := s.child.Stop(); err != nil {
-				t.Fatalf("ending Caddy: %v", err)
-			}
-			s.storeEdit(t, secret, func(txn *badger.Txn) error {
-				var records [2][]byte
-				for i, c := range []session{first, second} {
-					if err := storeMove(txn, storeKey(t, c.token), func(v []byte) []byte { records[i] = v; return v }); err != nil {
-						return err
-					}
+	storeOfEachKind(t, func(t *testing.T, s *site, text string, key []byte) {
+		first, second := s.signIn(t, juan), s.signIn(t, maria)
+		if err := s.child.Stop(); err != nil {
+			t.Fatalf("ending Caddy: %v", err)
+		}
+		s.storeEdit(t, key, func(txn *badger.Txn) error {
+			var records [2][]byte
+			for i, c := range []session{first, second} {
+				if err := storeMove(txn, storeKey(t, c.token), func(v []byte) []byte { records[i] = v; return v }); err != nil {
+					return err
 				}
-				for i, c := range []session{second, first} {
-					if err := storeMove(txn, storeKey(t, c.token), func([]byte) []byte { return records[i] }); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-			s.restart(t, text)
-			s.echo.Forget()
-			for _, c := range []session{first, second} {
-				wantRefused(t, c.get(t, "/"))
-				wantCode(t, c.get(t, "/api/session/"), http.StatusUnauthorized, "authentication_required")
 			}
-			s.wantNothingUpstream(t)
+			for i, c := range []session{second, first} {
+				if err := storeMove(txn, storeKey(t, c.token), func([]byte) []byte { return records[i] }); err != nil {
+					return err
+				}
+			}
+			return nil
 		})
-	}
+		s.restart(t, text)
+		s.echo.Forget()
+		for _, c := range []session{first, second} {
+			wantRefused(t, c.get(t, "/"))
+			wantCode(t, c.get(t, "/api/session/"), http.StatusUnauthorized, "authentication_required")
+		}
+		s.wantNothingUpstream(t)
+	})
 }
 
 // A store that cannot be asked is no reason to say that nobody is signed in,
@@ -221,22 +202,16 @@ func TestR05StoreThatCannotBeAskedIs503(t *testing.T) {
 func TestR05StoreThatCannotBeReadStartsNothing(t *testing.T) {
 	t.Parallel()
 	s, text := prepare(t, setup{})
-	encrypted := s.storeEncrypted(t, text, strings.Repeat("k", 32))
+	encrypted := storeEncrypted(t, text, strings.Repeat("k", 32))
 	s.run(t, encrypted)
 	juan := s.signIn(t, juan)
-	if out := s.storeSecond(t, encrypted); !strings.Contains(out, "is in use by another process") {
-		t.Errorf("a second server on the folder said %s", tail(out))
-	}
+	s.storeWantLocked(t, encrypted)
 	wantServed(t, juan.get(t, "/"))
 	if err := s.child.Stop(); err != nil {
 		t.Fatalf("ending Caddy: %v", err)
 	}
-	if out := s.startFails(t, text); !strings.Contains(out, "is encrypted") {
-		t.Errorf("without the key it said %s", tail(out))
-	}
-	if out := s.startFails(t, s.storeEncrypted(t, text, strings.Repeat("x", 32))); !strings.Contains(out, "is encrypted") {
-		t.Errorf("with another key it said %s", tail(out))
-	}
-	s.restart(t, s.storeEncrypted(t, text, strings.Repeat("k", 32)))
+	s.wantRejected(t, text, "run", "is encrypted")
+	s.wantRejected(t, storeEncrypted(t, text, strings.Repeat("x", 32)), "run", "is encrypted")
+	s.restart(t, storeEncrypted(t, text, strings.Repeat("k", 32)))
 	wantServed(t, juan.get(t, "/"))
 }

@@ -21,19 +21,31 @@ func storeHash(token []byte) []byte {
 	return key[:]
 }
 
-// storeEncrypted is a Caddyfile with an encryption key, which it writes.
-func (s *site) storeEncrypted(t testing.TB, text, key string) string {
+// storeEncrypted is a Caddyfile with an encryption key.
+func storeEncrypted(t testing.TB, text, key string) string {
 	t.Helper()
-	file := filepath.Join(s.dir, "sessions.key")
-	if err := os.WriteFile(file, []byte(hex.EncodeToString([]byte(key))), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	plain := "storage badger " + filepath.Join(s.dir, "sessions")
-	return strings.Replace(text, plain, plain+" {\n\t\t\t\tencryption_key "+file+"\n\t\t\t}", 1)
+	return configKeyed(text, configFile(t, "sessions.key", hex.EncodeToString([]byte(key)), 0o600))
 }
 
-// storeSecond runs a second server on the folder, with ports of its own.
-func (s *site) storeSecond(t testing.TB, text string) string {
+// storeOfEachKind runs a test on a site without an encryption key, and on one
+// with.
+func storeOfEachKind(t *testing.T, run func(t *testing.T, s *site, text string, key []byte)) {
+	t.Helper()
+	for name, key := range map[string][]byte{"plain": nil, "encrypted": []byte(strings.Repeat("k", 32))} {
+		t.Run(name, func(t *testing.T) {
+			s, text := prepare(t, setup{})
+			if key != nil {
+				text = storeEncrypted(t, text, string(key))
+			}
+			s.run(t, text)
+			run(t, s, text, key)
+		})
+	}
+}
+
+// storeWantLocked fails unless a second server, with ports and logs of its own,
+// does not start on the folder.
+func (s *site) storeWantLocked(t testing.TB, text string) {
 	t.Helper()
 	second := *s
 	second.dir = t.TempDir()
@@ -42,7 +54,7 @@ func (s *site) storeSecond(t testing.TB, text string) string {
 	for _, log := range []string{"caddy.json", "access.json"} {
 		text = strings.ReplaceAll(text, filepath.Join(s.dir, log), filepath.Join(second.dir, log))
 	}
-	return second.startFails(t, text)
+	second.wantRejected(t, text, "run", "is in use by another process")
 }
 
 // storeSpellings are the forms in which a token could be written down.
@@ -60,80 +72,68 @@ func storeSpellings(t testing.TB, token string) []string {
 // goes to no neighbour.
 func TestP50StoreHasNoTokens(t *testing.T) {
 	t.Parallel()
-	for _, test := range []struct {
-		name      string
-		encrypted bool
-	}{{"plain", false}, {"encrypted", true}} {
-		t.Run(test.name, func(t *testing.T) {
-			s, text := prepare(t, setup{})
-			var key []byte
-			if test.encrypted {
-				key = []byte(strings.Repeat("k", 32))
-				text = s.storeEncrypted(t, text, string(key))
+	storeOfEachKind(t, func(t *testing.T, s *site, _ string, key []byte) {
+		r := s.trySignIn(t, juan, ldaptest.DemoPassword)
+		for _, line := range r.header["Set-Cookie"] {
+			if strings.Contains(strings.ToLower(line), "domain") {
+				t.Error("a cookie is for the domain")
 			}
-			s.run(t, text)
-			r := s.trySignIn(t, juan, ldaptest.DemoPassword)
-			for _, line := range r.header["Set-Cookie"] {
-				if strings.Contains(strings.ToLower(line), "domain") {
-					t.Error("a cookie is for the domain")
-				}
-			}
-			live, ended := s.sessionOf(t, r), s.signIn(t, maria)
-			wantServed(t, live.get(t, "/"))
-			wantServed(t, ended.get(t, "/"))
-			ended.signOut(t)
-			search := func(when string) {
-				t.Helper()
-				for _, c := range []session{live, ended} {
-					for _, secret := range storeSpellings(t, c.token) {
-						if files := s.hasWritten(t, secret); files != nil {
-							t.Errorf("%s a token is in %q", when, files)
-						}
-					}
-				}
-				for _, name := range []string{"Juan", "Ingenieria", "mgarcia"} {
-					files := slices.DeleteFunc(s.hasWritten(t, name), func(file string) bool { return !strings.Contains(file, "/sessions/") })
-					if test.encrypted && len(files) > 0 {
-						t.Errorf("%s the name %s is in %q", when, name, files)
+		}
+		live, ended := s.sessionOf(t, r), s.signIn(t, maria)
+		wantServed(t, live.get(t, "/"))
+		wantServed(t, ended.get(t, "/"))
+		ended.signOut(t)
+		search := func(when string) {
+			t.Helper()
+			for _, c := range []session{live, ended} {
+				for _, secret := range storeSpellings(t, c.token) {
+					if files := s.hasWritten(t, secret); files != nil {
+						t.Errorf("%s a token is in %q", when, files)
 					}
 				}
 			}
-			search("while it runs")
-			for _, path := range []string{"/ldap_auth/sessions", "/ldap_auth/users", "/ldap_auth/counts", "/metrics", "/config/"} {
-				body := s.admin(t, "GET", path).body
-				for _, secret := range append(storeSpellings(t, live.token), live.csrf, hex.EncodeToString(storeHash(tokenBytes(t, live.token)))) {
-					if strings.Contains(body, secret) {
-						t.Errorf("the operator's %s has a secret", path)
+			for _, name := range []string{"Juan", "Ingenieria", "mgarcia"} {
+				files := slices.DeleteFunc(s.hasWritten(t, name), func(file string) bool { return !strings.Contains(file, "/sessions/") })
+				if key != nil && len(files) > 0 {
+					t.Errorf("%s the name %s is in %q", when, name, files)
+				}
+			}
+		}
+		search("while it runs")
+		for _, path := range []string{"/ldap_auth/sessions", "/ldap_auth/users", "/ldap_auth/counts", "/metrics", "/config/"} {
+			body := s.admin(t, "GET", path, "").body
+			for _, secret := range append(storeSpellings(t, live.token), live.csrf, hex.EncodeToString(storeHash(tokenBytes(t, live.token)))) {
+				if strings.Contains(body, secret) {
+					t.Errorf("the operator's %s has a secret", path)
+				}
+			}
+		}
+		if err := s.child.Stop(); err != nil {
+			t.Fatalf("ending Caddy: %v", err)
+		}
+		search("when it has ended")
+		s.storeEdit(t, key, func(txn *badger.Txn) error {
+			all := txn.NewIterator(badger.DefaultIteratorOptions)
+			defer all.Close()
+			records := 0
+			for all.Rewind(); all.Valid(); all.Next() {
+				records++
+				value, err := all.Item().ValueCopy(nil)
+				if err != nil {
+					return err
+				}
+				for _, secret := range append(storeSpellings(t, live.token), storeSpellings(t, ended.token)...) {
+					if strings.Contains(string(all.Item().Key())+"\n"+string(value), secret) {
+						t.Errorf("a token is under the key %q", all.Item().Key())
 					}
 				}
 			}
-			if err := s.child.Stop(); err != nil {
-				t.Fatalf("ending Caddy: %v", err)
+			if records < 3 {
+				t.Errorf("%d records were looked at", records)
 			}
-			search("when it has ended")
-			s.storeEdit(t, key, func(txn *badger.Txn) error {
-				all := txn.NewIterator(badger.DefaultIteratorOptions)
-				defer all.Close()
-				records := 0
-				for all.Rewind(); all.Valid(); all.Next() {
-					records++
-					value, err := all.Item().ValueCopy(nil)
-					if err != nil {
-						return err
-					}
-					for _, secret := range append(storeSpellings(t, live.token), storeSpellings(t, ended.token)...) {
-						if strings.Contains(string(all.Item().Key())+"\n"+string(value), secret) {
-							t.Errorf("a token is under the key %q", all.Item().Key())
-						}
-					}
-				}
-				if records < 3 {
-					t.Errorf("%d records were looked at", records)
-				}
-				return nil
-			})
+			return nil
 		})
-	}
+	})
 }
 
 // storeFiles are the names and modes of all files of a folder.

@@ -33,7 +33,7 @@ func (s *site) storeSend(t testing.TB, from, to int) {
 	t.Helper()
 	const step = 400 // of five requests each, on one connection
 	for ; from < to; from += step {
-		for i, r := range s.sessionBurst(t, storeAnonymous(from, min(from+step, to))) {
+		for i, r := range s.burst(t, storeAnonymous(from, min(from+step, to))) {
 			want := http.StatusOK
 			if i%5 == 4 {
 				want = http.StatusUnauthorized
@@ -71,10 +71,10 @@ func TestP81AnonymousRequestsStoreNothing(t *testing.T) {
 // storeGauge reads a metric of the running server, after a collection.
 func (s *site) storeGauge(t testing.TB, name string) float64 {
 	t.Helper()
-	if r := s.admin(t, "GET", "/debug/pprof/heap?gc=1"); r.status != http.StatusOK {
+	if r := s.admin(t, "GET", "/debug/pprof/heap?gc=1", ""); r.status != http.StatusOK {
 		t.Fatalf("collecting garbage: %d", r.status)
 	}
-	body := s.admin(t, "GET", "/metrics").body
+	body := s.admin(t, "GET", "/metrics", "").body
 	found := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(body)
 	if found == nil {
 		t.Fatalf("there is no metric %s", name)
@@ -101,7 +101,7 @@ func TestP14AnonymousRequestsLeaveNothingInMemory(t *testing.T) {
 	if more := s.storeGauge(t, "go_goroutines") - routines; more > 20 {
 		t.Errorf("10000 anonymous requests left %.0f goroutines", more)
 	}
-	if labels := strings.Count(s.admin(t, "GET", "/metrics").body, "\n"); labels > 3000 {
+	if labels := strings.Count(s.admin(t, "GET", "/metrics", "").body, "\n"); labels > 3000 {
 		t.Errorf("there are %d lines of metrics", labels)
 	}
 }

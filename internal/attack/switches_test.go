@@ -43,8 +43,8 @@ func switchesOff() []switchOff {
 			"\tcase signIn:\n\t\treturn g.site.askToSignIn(w, r, q)\n",
 			"\tcase signIn:\n\t\treturn caddyhttp.Error(http.StatusUnauthorized, errors.New(string(reason)))\n"}},
 		{rule: "R03", part: "every other refusal", edit: edit{"caddyauth/require.go",
-			"\t\treturn g.refuse(w, r, q, reason)\n",
-			"\t\treturn caddyhttp.Error(refusalOf(reason).status, errors.New(string(reason)))\n"}},
+			"\t\treturn g.refuse(",
+			"\t\tif reason != \"\" {\n\t\t\treturn caddyhttp.Error(refusalOf(reason).status, errors.New(string(reason)))\n\t\t}\n\t\treturn g.refuse("}},
 
 		// R4: what no line opens is closed, and lines mean canonical paths.
 		{rule: "R04", part: "what is not public is closed", edit: edit{"caddyauth/decide.go",
@@ -86,9 +86,9 @@ func switchesOff() []switchOff {
 			"\trand.Read(t[:]) // never fails", "\trand.Read(t[:2]) // never fails"}, tests: []string{"TestS01", "TestP02"}},
 		{rule: "R07", part: "one spelling of a token", edit: edit{"sessionstore/token.go",
 			"base64.RawURLEncoding.Strict()", "base64.RawURLEncoding"}, tests: []string{"TestP55"}},
-		{rule: "R07", part: "two values are none", edit: edit{"caddyauth/cookies.go",
+		{rule: "R07", part: "two values are none", edit: edit{"caddyauth/sentcookies.go",
 			"\t\t\t\tcase val != value:\n\t\t\t\t\tall = map[string]struct{}{value: {}, val: {}}\n", ""}},
-		{rule: "R07", part: "no decorated value", edit: edit{"caddyauth/cookies.go",
+		{rule: "R07", part: "no decorated value", edit: edit{"caddyauth/sentcookies.go",
 			"sent.token, sent.valid = sessionstore.ParseToken(value)", "sent.token, sent.valid = sessionstore.ParseToken(strings.Trim(value, \"\\\" \"))"}, tests: []string{"TestR07", "TestB34"}},
 		{rule: "R07", part: "over TLS the prefixed cookie alone", edit: edit{"caddyauth/cookies.go",
 			"\tif tls {\n\t\treturn c.prefix + c.name\n\t}\n\treturn c.name\n", "\treturn c.name\n"}, tests: []string{"TestR07", "TestS13", "TestS03"}},

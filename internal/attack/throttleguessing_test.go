@@ -69,20 +69,10 @@ func TestR09StrangersNeverReachTheDirectorysLockout(t *testing.T) {
 		c.auth += "\nthrottle account 5 15m"
 		s := start(t, c)
 		s.signIn(t, juan)
-		s.directoryEventually(t, "a warning", func() bool {
+		s.eventually(t, "a warning", func() bool {
 			return strings.Contains(s.read("caddy.json"), "throttle account is not below the directory's own lockout threshold")
 		})
 	})
-}
-
-// directoryEventually waits for what a running server does in its own time.
-func (s *site) directoryEventually(t testing.TB, what string, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waiting for %s: it did not come", what)
-		}
-	}
 }
 
 // throttleDeviceOf is the cookie of a browser that has signed in.

@@ -77,22 +77,14 @@ func TestP73AliasesGiveNoFurtherGuesses(t *testing.T) {
 	dir.Plain = true
 	dir.Users[0].Mail = "j.perez@correo.example"
 	c := throttleBehindProxy
-	c.directory, c.block = dir, directoryPlainServiceLines+"\nuser_filter (|(uid={user})(mail={user})(cn={user}))"
-	s := directoryStartPlain(t, c)
+	c.directory, c.block = dir, directoryServiceLinesOf(dir)+"\nuser_filter (|(uid={user})(mail={user})(cn={user}))"
+	s := start(t, c)
 	asked := directoryWatch(s.directory)
 	names := []string{juan, "j.perez@correo.example", "Juan Pérez", "AC12345", "J.Perez@CORREO.example", " ac12345", "juan  pérez"}
 	throttleWantTried(t, s.signInAll(t, throttleGuesses(names...)), 3)
 	if n := len(asked.people()); n != 3 {
 		t.Errorf("the directory got %d wrong passwords for one account, want 3", n)
 	}
-}
-
-// directoryStartPlain is start in front of an OpenLDAP-like directory.
-func directoryStartPlain(t *testing.T, c setup) *site {
-	t.Helper()
-	s, text := prepare(t, c)
-	s.run(t, strings.Replace(text, "directory empresa.local ad {", "directory empresa.local openldap {", 1))
-	return s
 }
 
 // Whatever way in is used, it is counted in one place.

@@ -2,14 +2,11 @@ package integration
 
 import (
 	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"github.com/caddyauth/caddy-ldap/internal/exchange"
 	"github.com/caddyauth/caddy-ldap/internal/realserver"
 )
 
@@ -34,11 +31,7 @@ func newClient(t testing.TB, c *caddy) *client {
 	t.Helper()
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &client{caddy: c, base: c.url(), http: &http.Client{
-		Transport:     transport,
-		Timeout:       30 * time.Second,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
+	return &client{caddy: c, base: c.url(), http: exchange.Client(transport)}
 }
 
 // reply is an answer, read whole.
@@ -52,49 +45,19 @@ type reply struct {
 
 // send sends a request; fields are names and values of header fields, in turn.
 func (c *client) send(method, path, body string, fields ...string) (reply, error) {
-	request, err := http.NewRequest(method, c.base+path, strings.NewReader(body))
-	if err != nil {
-		return reply{}, err
-	}
-	for i := 0; i+1 < len(fields); i += 2 {
-		request.Header.Add(fields[i], fields[i+1])
-	}
 	start := time.Now()
-	response, err := c.http.Do(request)
+	response, err := exchange.Send(c.http, method, c.base+path, body, fields...)
 	if err != nil {
 		return reply{}, err
 	}
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
-	if err != nil {
-		return reply{}, err
-	}
-	r := reply{
-		status: response.StatusCode, header: response.Header, body: string(text),
-		cookies: map[string]*http.Cookie{}, took: time.Since(start),
-	}
-	for _, cookie := range response.Cookies() {
-		r.cookies[cookie.Name] = cookie
-	}
-	return r, nil
+	text, cookies, err := exchange.Read(response)
+	return reply{response.StatusCode, response.Header, text, cookies, time.Since(start)}, err
 }
 
-// do is send for requests that must be answered.
+// do is send for requests that must be answered. A GET that is cut is sent again.
 func (c *client) do(t testing.TB, method, path, body string, fields ...string) reply {
 	t.Helper()
-	r, err := c.send(method, path, body, fields...)
-	for attempt := 0; attempt < 3 && method == http.MethodGet && cut(err); attempt++ {
-		r, err = c.send(method, path, body, fields...)
-	}
-	if err != nil {
-		t.Fatalf("%s %s: %v", method, path, err)
-	}
-	return r
-}
-
-// cut is how a request fails whose session ends while it is answered.
-func cut(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+	return exchange.Answered(t, method, path, func() (reply, error) { return c.send(method, path, body, fields...) })
 }
 
 // trySignIn asks for a session through the JSON API.
