@@ -281,11 +281,20 @@ func (s *server) try(method, path string, changes ...change) (answer reply, err 
 func untilConnected(send func() error) error {
 	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		err := send()
-		closed := errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-		if !closed || time.Now().After(end) {
+		if !closedOn(err) || time.Now().After(end) {
 			return err
 		}
 	}
+}
+
+// closedOn tells whether the other side closed or reset the connection.
+func closedOn(err error) bool {
+	for _, closed := range []error{syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.EPIPE, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, closed) {
+			return true
+		}
+	}
+	return err != nil && strings.Contains(err.Error(), "server closed idle connection") // net/http's has no name
 }
 
 func (s *server) once(method, path string, changes ...change) (reply, error) {
