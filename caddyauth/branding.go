@@ -20,8 +20,8 @@ type Branding struct {
 	Logo string `json:"logo,omitempty"`
 
 	// The colour of buttons and links, as #rrggbb. Where it would be hard to
-	// read, a darker or lighter tone is used, and a warning at the load says so.
-	// Default: #0a58ca
+	// read as text, a darker or lighter tone is used; a warning at the load names
+	// that of the light page. Default: #0a58ca
 	Accent string `json:"accent,omitempty"`
 
 	// A text above the page's own, as for maintenance, and one below, as whom to
@@ -61,11 +61,11 @@ func (b Branding) withoutLogo() pages.Branding {
 	return pages.Branding{Title: b.Title, Accent: b.Accent, Notice: b.Notice, HelpText: b.HelpText, PrivacyURL: b.PrivacyURL}
 }
 
-// withoutTexts is a language in which nothing is written here; "" if there is
-// none.
-func (b Branding) withoutTexts() string {
+// possibleDefault is a default language that goes with the texts; "" if there is
+// none: a text without a language is in the default one, which has no other then.
+func (b Branding) possibleDefault() string {
 	for _, language := range pages.Languages() {
-		if b.Notice[language] == "" && b.HelpText[language] == "" {
+		if (b.Notice[""] == "" || b.Notice[language] == "") && (b.HelpText[""] == "" || b.HelpText[language] == "") {
 			return language
 		}
 	}

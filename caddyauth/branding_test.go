@@ -45,6 +45,19 @@ func TestBrandingIsOnThePages(t *testing.T) {
 	}
 }
 
+// Whether a text without a language meets another one is known once the default
+// language is, which may stand below.
+func TestBrandingBeforeTheDefaultLanguage(t *testing.T) {
+	for _, lines := range []string{
+		"branding {\nnotice a\nnotice es b\n}\ndefault_language en",
+		"branding {\nnotice a\nnotice es b\nhelp_text en c\nhelp_text pt c\nhelp_text fr c\nhelp_text de c\n}\ndefault_language en",
+	} {
+		if _, err := adapt("{\nldap_auth corp.example.com {\n" + lines + "\n}\n}\n:8080 {\nrequire_session\n}"); err != nil {
+			t.Errorf("%q: %v", lines, err)
+		}
+	}
+}
+
 // What is wrong is an error when the configuration is read, and names the option:
 // of what is no file already when it is adapted.
 func TestBrandingThatIsNone(t *testing.T) {

@@ -213,8 +213,8 @@ func (b *Branding) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		if err != nil {
 			return err
 		}
-		// The default language may come later: any without texts will do until then.
-		if err := (pages.Options{DefaultLanguage: b.withoutTexts(), Branding: b.withoutLogo()}).Check(); err != nil {
+		// The default language may come later: any that goes will do until then.
+		if err := (pages.Options{DefaultLanguage: b.possibleDefault(), Branding: b.withoutLogo()}).Check(); err != nil {
 			return d.WrapErr(err)
 		}
 		return nil

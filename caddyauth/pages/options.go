@@ -31,8 +31,8 @@ type Branding struct {
 	Logo []byte
 
 	// Accent is the colour of buttons and links, as #rrggbb or #rgb. Where it
-	// would be hard to read, a darker or a lighter tone stands in; Warnings say
-	// so.
+	// would be hard to read as text, a darker or a lighter tone stands in;
+	// Warnings name that of the light page.
 	Accent string
 
 	// Notice is shown above the page's own text, HelpText below: by language, the
