@@ -138,6 +138,10 @@ func TestManyReloadsUnderTraffic(t *testing.T) {
 	var apps []weak.Pointer[App]
 	began, mark := time.Now(), logged.mark()
 	for i := range reloads {
+		// On a fast machine the reloads would be over before the traffic begins.
+		for seen, until := served.Load(), time.Now().Add(time.Second); served.Load() == seen && time.Now().Before(until); {
+			time.Sleep(time.Millisecond)
+		}
 		edited := strings.Replace(text, "sessions {", fmt.Sprintf("trusted_origins https://n%d.test\nsessions {", i), 1)
 		if err := s.load(edited); err != nil {
 			t.Fatalf("reload %d: %v", i, err)
