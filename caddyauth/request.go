@@ -126,16 +126,16 @@ func (q *request) signedOut() {
 
 // forgetStale makes the client forget a session cookie that is of no use any
 // more.
-func (q *request) forgetStale() {
-	if q.staleCookie() {
+func (q *request) forgetStale(ctx context.Context) {
+	if q.staleCookie(ctx) {
 		q.setCookie(q.app.cookies.deleteSession(q.tls))
 	}
 }
 
 // staleCookie tells whether the session cookie is of no use any more. It is not
-// where a sign-in on this node just replaced it: the answer to a request that
+// where a sign-in just replaced it: the answer to a request that
 // crossed the sign-in would take the new cookie away.
-func (q *request) staleCookie() bool {
+func (q *request) staleCookie(ctx context.Context) bool {
 	if !q.cookies.present || q.keepCookie || q.cookies.several {
 		// Of several, deleting takes the one that we have set and leaves what a
 		// neighbour has planted, which would be the only one then.
@@ -148,7 +148,7 @@ func (q *request) staleCookie() bool {
 		return false
 	}
 	sessions, ok := q.app.openSessions()
-	return ok && !sessions.Replaced(q.cookies.token)
+	return ok && !sessions.Replaced(ctx, q.cookies.token)
 }
 
 // stripConnection does what a proxy does with the Connection header, before

@@ -112,7 +112,7 @@ type (
 func (s *site) refuseGate(w http.ResponseWriter, r *http.Request, q *request, c code) error {
 	metrics.refused(c)
 	wire := refusalOf(c)
-	s.prepareRefusal(w, q, wire.status)
+	s.prepareRefusal(w, r, q, wire.status)
 	if wantsPage(r) && !isUpgrade(r) {
 		page := s.gatePage(r, q, c)
 		if target := q.original.RequestURI(); isNavigation(r) && isLocalTarget(target) {
@@ -149,7 +149,7 @@ func (s *site) gatePage(r *http.Request, q *request, c code) pages.Page {
 func (s *site) refuseSignIn(w http.ResponseWriter, r *http.Request, q *request, c code, message string, page pages.Page) error {
 	metrics.refused(c)
 	wire := refusalOf(c)
-	s.prepareRefusal(w, q, wire.status)
+	s.prepareRefusal(w, r, q, wire.status)
 	if s.answersWithPage(r) {
 		return s.writePage(w, r, q, wire.status, page)
 	}
@@ -162,8 +162,8 @@ func (s *site) refuseSignIn(w http.ResponseWriter, r *http.Request, q *request, 
 }
 
 // prepareRefusal queues what every refusal carries beside its body.
-func (s *site) prepareRefusal(w http.ResponseWriter, q *request, status int) {
-	q.forgetStale()
+func (s *site) prepareRefusal(w http.ResponseWriter, r *http.Request, q *request, status int) {
+	q.forgetStale(r.Context())
 	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", retryAfter)
 	}

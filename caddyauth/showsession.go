@@ -43,13 +43,13 @@ func (s *site) showSession(w http.ResponseWriter, r *http.Request, q *request) e
 	live, err := q.lookup(r.Context(), false)
 	if err != nil {
 		s.app.logStoreError(q, "reading a session", err)
-		return s.refuseSession(w, q, codeStoreUnavailable)
+		return s.refuseSession(w, r, q, codeStoreUnavailable)
 	}
 	if !live {
-		return s.refuseSession(w, q, codeAuthenticationRequired)
+		return s.refuseSession(w, r, q, codeAuthenticationRequired)
 	}
 	if q.overdue() {
-		return s.refuseSession(w, q, codeDirectoryUnavailable)
+		return s.refuseSession(w, r, q, codeDirectoryUnavailable)
 	}
 	q.showUser(r, viewOf(q.session), "")
 	user := q.session.User
@@ -62,9 +62,9 @@ func (s *site) showSession(w http.ResponseWriter, r *http.Request, q *request) e
 
 // refuseSession answers in the shape of the gate, and always with JSON: nobody
 // navigates here.
-func (s *site) refuseSession(w http.ResponseWriter, q *request, c code) error {
+func (s *site) refuseSession(w http.ResponseWriter, r *http.Request, q *request, c code) error {
 	wire := refusalOf(c)
-	s.prepareRefusal(w, q, wire.status)
+	s.prepareRefusal(w, r, q, wire.status)
 	body := gateRefusal{Error: wire.error, Code: c}
 	if c == codeAuthenticationRequired {
 		body.Redirect = s.pathsOf(q).page

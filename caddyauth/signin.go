@@ -52,7 +52,7 @@ func (s *site) answerRoute(w http.ResponseWriter, r *http.Request, q *request, w
 	default:
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-			return s.refuseSession(w, q, codeMethodNotAllowed)
+			return s.refuseSession(w, r, q, codeMethodNotAllowed)
 		}
 		return s.showSession(w, r, q)
 	}

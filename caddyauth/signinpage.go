@@ -18,13 +18,13 @@ func (s *site) signInForm(creds credentials) pages.Page {
 // which could loop between a site that refuses and a page that sends back.
 func (s *site) signInPage(w http.ResponseWriter, r *http.Request, q *request) error {
 	if !s.policy.secureEnough(r, q) {
-		s.prepareRefusal(w, q, http.StatusForbidden)
+		s.prepareRefusal(w, r, q, http.StatusForbidden)
 		return s.writePage(w, r, q, http.StatusForbidden, refusalPage(codeHTTPSRequired))
 	}
 	live, err := q.lookup(r.Context(), false)
 	if err != nil {
 		s.app.logStoreError(q, "reading a session", err)
-		s.prepareRefusal(w, q, http.StatusServiceUnavailable)
+		s.prepareRefusal(w, r, q, http.StatusServiceUnavailable)
 		return s.writePage(w, r, q, http.StatusServiceUnavailable, refusalPage(codeStoreUnavailable))
 	}
 	page := pages.Page{Kind: pages.SignIn, Next: s.nextOf(r.URL.Query().Get("next"))}
@@ -35,7 +35,7 @@ func (s *site) signInPage(w http.ResponseWriter, r *http.Request, q *request) er
 		}
 		return s.writePage(w, r, q, http.StatusOK, page)
 	}
-	q.forgetStale()
+	q.forgetStale(r.Context())
 	page.CSRFToken = s.anonymousCSRF(q)
 	return s.writePage(w, r, q, http.StatusOK, page)
 }
@@ -86,7 +86,7 @@ func (s *site) askToSignIn(w http.ResponseWriter, r *http.Request, q *request) e
 		return s.refuseGate(w, r, q, codeAuthenticationRequired)
 	}
 	metrics.refused(codeAuthenticationRequired)
-	q.forgetStale()
+	q.forgetStale(r.Context())
 	target := s.pathsOf(q).page
 	if next := q.original.RequestURI(); isLocalTarget(next) {
 		target += "?next=" + url.QueryEscape(next)

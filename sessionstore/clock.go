@@ -99,8 +99,44 @@ func (s *Sessions) saveMark(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("storing the latest time seen: %w", err)
 	}
+	s.followMark(mark)
+	return nil
+}
+
+// followMark moves the clock ahead to a stored mark: another node may be ahead.
+func (s *Sessions) followMark(mark time.Time) {
+	if mark.IsZero() {
+		return
+	}
 	s.marked.Store(mark.UnixNano())
-	s.clock.follow(mark.UnixNano()) // another node may be ahead
+	if ahead := s.clock.follow(mark.UnixNano()); ahead > jumpAhead {
+		s.logger.Error("another node's clock is ahead: sessions whose limits lie before it end on all nodes", "by", ahead.Round(time.Second))
+	}
+}
+
+// list returns a page of sessions. Times that only another node's clock can have
+// seen are judged by that one.
+func (s *Sessions) list(ctx context.Context, query ListQuery) (page []Listed, next string, err error) {
+	page, next, err = s.store.List(ctx, query)
+	if err != nil || s.shared == nil {
+		return page, next, err
+	}
+	for i := range page {
+		if _, plausible := s.plausible(page[i].Created, page[i].LastSeen); !plausible {
+			return page, next, s.catchUp(ctx)
+		}
+	}
+	return page, next, nil
+}
+
+// catchUp asks a store that other nodes use for the latest time that any of them
+// has seen. A node whose clock is ahead stores that before anything with its time.
+func (s *Sessions) catchUp(ctx context.Context) error {
+	mark, err := s.store.Mark(ctx, time.Time{})
+	if err != nil {
+		return fmt.Errorf("reading the latest time seen: %w", err)
+	}
+	s.followMark(mark)
 	return nil
 }
 

@@ -146,8 +146,8 @@ func TestASignInThatIsGivenUp(t *testing.T) {
 		if e, err := w.memory.get(created), w.memory.shard(created).flights[created]; e != nil || err != nil {
 			t.Error("something of it is left in memory")
 		}
-		if told := answer.told.Load() == 1; told != replaces || h.Alive() == replaces || w.Replaced(token) != replaces {
-			t.Errorf("replaces %v: told %v, alive %v, replaced %v", replaces, told, h.Alive(), w.Replaced(token))
+		if told := answer.told.Load() == 1; told != replaces || h.Alive() == replaces || w.Replaced(t.Context(), token) != replaces {
+			t.Errorf("replaces %v: told %v, alive %v, replaced %v", replaces, told, h.Alive(), w.Replaced(t.Context(), token))
 		}
 		if counts, err := w.Count(t.Context()); err != nil || (counts.Sessions == 1) != replaces {
 			t.Errorf("replaces %v: %d sessions are left, %v", replaces, counts.Sessions, err)

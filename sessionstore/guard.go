@@ -57,6 +57,17 @@ func (g *guarded) caught(doing string, err *error) {
 	}
 }
 
+// guardedShared is what others do to the store, as the sessions ask for it.
+type guardedShared struct {
+	guard *guarded
+	store Shared
+}
+
+func (g *guardedShared) replaced(ctx context.Context, key Key) (replaced bool, err error) {
+	defer g.guard.caught("looking for a session that was replaced", &err)
+	return g.store.Replaced(ctx, key)
+}
+
 // PanicStack names the functions that led to a panic, for whoever catches it in
 // a deferred function. It has no arguments, as debug.Stack has: bytes of tokens
 // are among them.

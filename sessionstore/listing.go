@@ -31,7 +31,7 @@ func (s *Sessions) List(ctx context.Context, query ListQuery, limits Limits) (pa
 	if err := s.startClock(ctx); err != nil {
 		return nil, "", fmt.Errorf("listing sessions: %w", err)
 	}
-	listed, next, err := s.store.List(ctx, query)
+	listed, next, err := s.list(ctx, query)
 	if err != nil {
 		return nil, "", fmt.Errorf("listing sessions: %w", err)
 	}
@@ -155,7 +155,7 @@ func (s *Sessions) listed(ctx context.Context, directory, id string) iter.Seq2[L
 			return
 		}
 		for query := (ListQuery{Directory: directory, UserID: id, Limit: listPage}); ; {
-			page, next, err := s.store.List(ctx, query)
+			page, next, err := s.list(ctx, query)
 			if err != nil {
 				yield(Listed{}, err)
 				return

@@ -112,7 +112,7 @@ func (s *Sessions) load(ctx context.Context, key Key) (*entry, error) {
 			return nil, ctx.Err()
 		}
 		switch {
-		case f.doomed:
+		case f.doomed && !errors.Is(f.err, ErrInvalidRecord):
 			continue
 		case errors.Is(f.err, ErrInvalidRecord) && !f.told.CompareAndSwap(false, true):
 			return nil, nil
@@ -170,6 +170,11 @@ func (s *Sessions) fly(ctx context.Context, key Key, f *flight) {
 	if err == nil {
 		session, lastSeen, ok, err = s.store.Get(ctx, key)
 	}
+	if err == nil && ok && s.shared != nil {
+		if _, plausible := s.plausible(session.Created, lastSeen); !plausible {
+			err = s.catchUp(ctx)
+		}
+	}
 	if errors.Is(err, ErrInvalidRecord) {
 		// Refused for good: else the same record would be reported again
 		// with every request. A failure means just that.
@@ -189,7 +194,9 @@ func (s *Sessions) land(key Key, f *flight, session *Session, lastSeen time.Time
 	if sh.flights[key] == f {
 		delete(sh.flights, key)
 	}
-	if f.doomed {
+	// That a record was invalid holds in any case: our own drop of it, of which a
+	// shared store tells, has doomed the flight.
+	if f.doomed && !errors.Is(err, ErrInvalidRecord) {
 		return false
 	}
 	e := sh.entries[key]

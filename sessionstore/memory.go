@@ -79,8 +79,8 @@ type shard struct {
 	entries map[Key]*entry
 	flights map[Key]*flight
 	bytes   int64
-	closed  bool    // no new flights
-	_       [8]byte // a cache line of its own
+	closed  bool   // no new flights
+	changes uint64 // made elsewhere; with it the shard has a cache line of its own
 }
 
 func newMemory(maxEntries int, maxBytes int64, evicted func(*entry)) *memory {
@@ -194,14 +194,19 @@ func (m *memory) forget(key Key) {
 // replace puts session in the place of the one that key has in memory. The
 // store has it already: a load that read the one before must not bring that
 // back, so it is made to read again. The entry is nil if key is not in memory;
-// one that is dead stays dead.
-func (m *memory) replace(key Key, session *Session) *entry {
+// one that is dead stays dead. What has changed elsewhere since that many changes
+// may be newer than session: then the one in memory is forgotten instead.
+func (m *memory) replace(key Key, session *Session, since uint64) *entry {
 	sh := m.shard(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	sh.doom(key)
 	e := sh.entries[key]
 	if e == nil {
+		return nil
+	}
+	if sh.changes != since && !e.dead.Load() {
+		m.removeLocked(sh, e)
 		return nil
 	}
 	size := session.size()

@@ -35,6 +35,7 @@ func (s *Sessions) Regroup(ctx context.Context, h Handle, groups []Group, passwo
 	}
 	defer release()
 
+	changes := s.memory.changesNear(key)
 	ok, err = s.store.Update(ctx, key, &session)
 	if err != nil {
 		// It may have been stored all the same: memory must not know better.
@@ -45,7 +46,7 @@ func (s *Sessions) Regroup(ctx context.Context, h Handle, groups []Group, passwo
 		s.tellLate(s.kill(key))
 		return Handle{}, false, nil
 	}
-	e := s.memory.replace(key, &session)
+	e := s.memory.replace(key, &session, changes)
 	if e == nil {
 		e = h.entry // it has left the memory, or never comes back: it knows
 	}

@@ -19,11 +19,12 @@ import (
 // in a renewal step, in batches, and at Close. A crash therefore shortens an
 // idle timer by at most one step, and by the requests of the last 250 ms.
 type Sessions struct {
-	store  Store
-	clock  *clock
-	marked atomic.Int64 // the latest time that is known to be stored
-	tell   func(*Session, Result)
-	logger *slog.Logger
+	store   Store
+	budgets Budgets // nil: the store has none
+	clock   *clock
+	marked  atomic.Int64 // the latest time that is known to be stored
+	tell    func(*Session, Result)
+	logger  *slog.Logger
 
 	memory   *memory
 	lastSeen *lastSeen
@@ -35,8 +36,11 @@ type Sessions struct {
 	// watches are the open answers, by key.
 	watches []watchList
 
-	// doubts are the sessions that may have ended.
-	doubts doubts
+	// doubts are the sessions that may have ended, suspects those with open
+	// answers that somebody else may have ended.
+	doubts   doubts
+	suspects suspects
+	shared   *guardedShared // nil: nobody else changes the store's records
 
 	// changes keeps two changes of one session apart, users two trims of one
 	// user's sessions.
@@ -95,8 +99,9 @@ func New(store Store, options Options, logger *slog.Logger) *Sessions {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
+	guard := &guarded{store: store, logger: logger}
 	s := &Sessions{
-		store:  &guarded{store: store, logger: logger},
+		store:  guard,
 		clock:  newClock(options.Now, options.Elapsed),
 		tell:   options.Ended,
 		logger: logger,
@@ -106,6 +111,15 @@ func New(store Store, options Options, logger *slog.Logger) *Sessions {
 	s.memory = newMemory(options.MaxEntries, options.MaxBytes, s.save)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.watches = newWatchLists(len(s.memory.shards))
+	s.suspects.wake = make(chan struct{}, 1)
+	if budgets, ok := store.(Budgets); ok {
+		s.budgets = &guardedBudgets{sessions: s, guard: guard, store: budgets}
+	}
+	if shared, ok := store.(Shared); ok {
+		s.shared = &guardedShared{guard: guard, store: shared}
+		shared.Notify(s.changedElsewhere, s.lostTrack)
+		s.keepers.Go(func() { s.suspectLoop(s.ctx) })
+	}
 	s.keepers.Go(func() { s.flushLoop(s.ctx) })
 	questions := make(chan map[Key]Handle)
 	s.keepers.Go(func() { s.watchLoop(s.ctx, questions) })
@@ -167,6 +181,9 @@ func (s *Sessions) SignIn(ctx context.Context, user User, clientIP string, limit
 	}
 	f, position := s.begin(key)
 	if err := s.store.Create(storing, key, session, old); err != nil {
+		if !errors.Is(err, ErrNoSpace) {
+			s.drop(ctx, key) // it may be there all the same, and nobody has its token
+		}
 		s.release(key, f)
 		if old != nil {
 			s.doubt(*old, nil)
@@ -192,12 +209,22 @@ func (s *Sessions) SignIn(ctx context.Context, user User, clientIP string, limit
 // nobody is left to get the token, and the session is gone again.
 var ErrGivenUp = errors.New("the client has left")
 
-// Replaced tells whether a sign-in on this node replaced token within the last
-// minute: answers to requests that crossed it must not delete the new cookie.
-// It remembers a bounded number of hashes.
-func (s *Sessions) Replaced(token Token) bool {
-	at, ok := s.replaced.when(token.Key())
-	return ok && s.nanos()-at < int64(replacedFor)
+// Replaced tells whether a sign-in replaced token within the last minute: answers
+// to requests that crossed it must not delete the new cookie. Of other nodes'
+// sign-ins the store is asked; while it cannot say, the answer is true. It
+// remembers a bounded number of hashes.
+func (s *Sessions) Replaced(ctx context.Context, token Token) bool {
+	key := token.Key()
+	if at, ok := s.replaced.when(key); ok && s.nanos()-at < int64(replacedFor) {
+		return true
+	}
+	if s.shared == nil || s.closed.Load() {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
+	defer cancel()
+	replaced, err := s.shared.replaced(ctx, key)
+	return replaced || err != nil
 }
 
 // Close stores the last-seen times that are still only in memory, then closes

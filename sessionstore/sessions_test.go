@@ -83,15 +83,15 @@ func TestSignInReplaces(t *testing.T) {
 	}
 	w.want(Unknown, old, hour, true)
 	w.want(Live, token, hour, true)
-	if !w.Replaced(old) || w.Replaced(token) {
+	if !w.Replaced(t.Context(), old) || w.Replaced(t.Context(), token) {
 		t.Error("Replaced is wrong")
 	}
 	w.clock.pass(time.Minute - 1)
-	if !w.Replaced(old) {
+	if !w.Replaced(t.Context(), old) {
 		t.Error("forgotten before a minute has passed")
 	}
 	w.clock.pass(1)
-	if w.Replaced(old) {
+	if w.Replaced(t.Context(), old) {
 		t.Error("remembered after a minute")
 	}
 }
@@ -102,7 +102,7 @@ func TestSignInThatFailed(t *testing.T) {
 	down := errors.New("disk on fire")
 	w.store.fail("Create", down)
 	token, h, err := w.SignIn(t.Context(), User{Directory: "d", ID: "1"}, "", hour, &old)
-	if !errors.Is(err, down) || token != (Token{}) || h.Session != nil || w.Replaced(old) {
+	if !errors.Is(err, down) || token != (Token{}) || h.Session != nil || w.Replaced(t.Context(), old) {
 		t.Errorf("error %v, handle %v", err, h)
 	}
 	if w.memory.get(old.Key()) != nil {

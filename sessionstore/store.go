@@ -109,6 +109,26 @@ type Store interface {
 	Close() error
 }
 
+// Shared is a Store whose records others change too: other processes, on other
+// machines. Whoever keeps what it has read must learn of that.
+type Shared interface {
+	// Notify has functions called from now on, until Close: changed for every
+	// session that somebody may have created, updated or deleted, this store
+	// included, and lost when some calls of changed were or may have been missed:
+	// whatever was read before then may be of the past.
+	//
+	// Either comes within a second, or the store cannot be reached and says lost.
+	// What a Get returns that begins after a call is no older than the change;
+	// a call may come while a Get is under way, and then concerns it too. Both are
+	// called in a goroutine of the store, which waits for them: they are quick and
+	// do not call the store. Notify is called once, before any other method.
+	Notify(changed func(Key), lost func())
+
+	// Replaced tells whether a Create of anybody's has replaced the session of
+	// key within the last minute, about.
+	Replaced(ctx context.Context, key Key) (bool, error)
+}
+
 // ListQuery chooses a page of sessions.
 type ListQuery struct {
 	// The user whose sessions are meant; both empty: all users.
@@ -153,6 +173,10 @@ var (
 	// full. It still answers reads and deletes sessions, and takes new ones again
 	// by itself.
 	ErrNoSpace = errors.New("no space for sessions")
+
+	// ErrUnavailable is a store whose server fails, or cannot be reached. What it
+	// holds is not known until it works again, which it does by itself.
+	ErrUnavailable = errors.New("the session store cannot be reached")
 
 	// ErrClosed is a store that was closed, or not opened yet.
 	ErrClosed = errors.New("session store is closed")

@@ -46,7 +46,7 @@ func (s *Sessions) sweep(ctx context.Context, share int) error {
 	}
 	for query := (ListQuery{Limit: sweepPage}); ; {
 		began := time.Now()
-		page, next, err := s.store.List(ctx, query)
+		page, next, err := s.list(ctx, query)
 		if err != nil {
 			return err
 		}

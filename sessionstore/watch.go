@@ -47,8 +47,8 @@ func (s *Sessions) watchList(key Key) *watchList {
 // Watch has watcher told, through w, when the session ends: signed out, revoked,
 // replaced or past its absolute limit; and, from WhenIdle on, past its idle
 // limit too. An end on this node is told before it is acknowledged, one by a
-// limit within two seconds. It is false, and nothing is watched, if the session
-// has ended already. The caller stops every watch.
+// limit or on another node within two seconds. It is false, and nothing is
+// watched, if the session has ended already. The caller stops every watch.
 func (h Handle) Watch(w *Watch, watcher Watcher) bool {
 	if h.entry == nil {
 		return false
@@ -62,11 +62,16 @@ func (h Handle) Watch(w *Watch, watcher Watcher) bool {
 	list.mu.Unlock()
 	// In this order: an end that came before the watch is seen here, a later
 	// one finds the watch.
-	if !h.ended() {
-		return true
+	if h.ended() {
+		w.Stop()
+		return false
 	}
-	w.Stop()
-	return false
+	// What was changed elsewhere before the watch has left the memory, and nobody
+	// was there to be told.
+	if h.sessions.shared != nil && h.entry.evictedAt.Load() != 0 {
+		h.sessions.suspects.add(h.entry.key, h)
+	}
+	return true
 }
 
 // ended tells whether the session was ended. Limits that have passed are left
@@ -108,6 +113,20 @@ func (w *Watch) unlink() {
 	}
 	w.prev.next, w.next.prev = w.next, w.prev
 	w.prev, w.next = nil, nil
+}
+
+// Watched tells whether any answer is watched now.
+func (s *Sessions) Watched() bool {
+	for i := range s.watches {
+		list := &s.watches[i]
+		list.mu.Lock()
+		watched := list.ring.next != &list.ring
+		list.mu.Unlock()
+		if watched {
+			return true
+		}
+	}
+	return false
 }
 
 // ending is how a session's end became known.
