@@ -5,10 +5,11 @@
 #             security rules in turn, which a test has to notice: about an hour
 # make screenshots  take the pictures of the documentation anew
 # make bench  measure; prints numbers, ratios first, judges nothing. It takes
-#             about a quarter of an hour, 1 GB of disk in BENCH_DIR (default: the
+#             about twenty minutes, 2 GB of disk in BENCH_DIR (default: the
 #             folder for temporary files; it has to be on a real disk) and wants
-#             the machine for itself. To try it: make bench BENCH="-sessions
-#             20000 -short"; go run ./internal/bench -help names the rest
+#             the machine for itself. What is about Redis needs redis-server. To
+#             try it: make bench BENCH="-sessions 20000 -short"; go run
+#             ./internal/bench -help names the rest
 #
 # `go test ./...` alone needs nothing installed and skips what needs a real
 # server. Here such a skip is a failure. Samba's ports need root: for another
@@ -23,6 +24,7 @@ AS_ROOT     := $(if $(filter-out 0,$(shell id -u)),-exec 'sudo -E env "PATH=$(PA
 
 test: setup check
 	CADDY_LDAP_REQUIRE_SERVERS=1 go test -race -count=1 -p 2 -timeout 10m $(AS_ROOT) ./...
+	! command -v valkey-server || CADDY_LDAP_REQUIRE_SERVERS=1 CADDY_LDAP_REDIS_SERVER=valkey-server go test -race -count=1 ./sessionstore/redisstore
 
 setup:
 	scripts/setup-tests.sh

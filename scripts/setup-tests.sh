@@ -1,7 +1,8 @@
 #!/bin/bash
 # Installs what the tests need and this Debian machine lacks: the real directory
-# servers, a shared cache, the real HTTP clients, a browser, and the C compiler of
-# the race detector. Fetches axe-core, which looks for barriers in pages, from npm.
+# servers, Redis, a shared cache, the real HTTP clients, a browser, and the C
+# compiler of the race detector. Fetches axe-core, which looks for barriers in
+# pages, from npm.
 # Runs apt and npm only when something is missing; uses sudo for apt when it is not
 # root.
 set -euo pipefail
@@ -14,11 +15,14 @@ packages=(
 	curl ca-certificates
 	nginx-light
 	chromium
+	redis-server
 	gcc libc6-dev
 )
+# Where Debian has it, from 13 on: the tests of Redis run on it as well.
+optional=(valkey-server)
 # 389-ds-base is not here: its services are one for each instance, and there is none.
 # Neither is chromium: it has no service.
-services=(slapd smbd nmbd winbind samba-ad-dc nginx)
+services=(slapd smbd nmbd winbind samba-ad-dc nginx redis-server valkey-server)
 
 say() { echo "setup-tests: $*"; }
 fail() { echo "setup-tests: $*" >&2; exit 1; }
@@ -48,6 +52,12 @@ fi
 missing=()
 for package in "${packages[@]}"; do
 	installed "$package" || missing+=("$package")
+done
+offered() {
+	[[ $(apt-cache policy "$1" 2>/dev/null) == *"Candidate: "[0-9]* ]]
+}
+for package in "${optional[@]}"; do
+	installed "$package" || ! offered "$package" || missing+=("$package")
 done
 if [ ${#missing[@]} -eq 0 ] && [ -s "$axe" ]; then
 	say "nothing is missing"
@@ -92,6 +102,11 @@ install_packages() {
 	apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Use-Pty=0 -o Acquire::Retries=3)
 	say "apt-get update"
 	"${apt[@]}" update
+	for package in "${optional[@]}"; do # a fresh machine's lists may have been empty
+		if ! installed "$package" && offered "$package" && [[ " ${missing[*]} " != *" $package "* ]]; then
+			missing+=("$package")
+		fi
+	done
 	say "apt-get install ${missing[*]}"
 	"${apt[@]}" install --no-install-recommends "${missing[@]}"
 
