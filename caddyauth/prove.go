@@ -157,9 +157,9 @@ func (app *App) beginAttempt(ctx context.Context, r *http.Request, q *request, o
 	if owner != nil {
 		label, reader = owner.Label(), owner
 	}
-	attempts := app.store.throttle.opened.Load()
-	if attempts == nil {
-		return nil, storeError{errThrottleNotReady}
+	attempts, err := app.store.agreedThrottle(ctx)
+	if err != nil {
+		return nil, err
 	}
 	return attempts.Begin(ctx, throttle.Request{
 		Source: clientIP(r), Name: accountID(label, reader.AccountName(username)), Devices: app.cookies.devices(&q.cookies, q.tls),

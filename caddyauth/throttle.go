@@ -89,28 +89,45 @@ func (r *Rate) limit(option string, otherwise Rate) (throttle.Limit, error) {
 
 // throttleHandle is the throttle of a store, for as long as that is open.
 type throttleHandle struct {
-	opened atomic.Pointer[throttle.Throttle]
+	opened atomic.Pointer[openedThrottle]
 	later  sync.WaitGroup
 	stop   context.CancelFunc
 }
 
+// openedThrottle is a throttle and the secret that its keys are made of.
+type openedThrottle struct {
+	*throttle.Throttle
+	secret []byte
+}
+
 // errThrottleNotReady: without its counters nobody can be admitted.
-var errThrottleNotReady = errors.New("the throttle's counters cannot be read yet")
+var errThrottleNotReady error = notReadyError("the throttle's counters cannot be read yet")
+
+// notReadyError is something that is not open yet. To requests it is a store that
+// cannot be reached.
+type notReadyError string
+
+func (e notReadyError) Error() string { return string(e) }
+
+// Is makes it sessionstore.ErrUnavailable.
+func (notReadyError) Is(target error) bool { return target == sessionstore.ErrUnavailable }
 
 // throttleRetry is how often a throttle is tried to be opened again.
 const throttleRetry = time.Second
 
-// open opens the throttle. A store that waits for space on its disk opens
-// later: until then nobody signs in, and sign-outs are possible all the same.
+// open opens the throttle. Where the store waits for space on its disk, or its
+// server cannot be reached, that is done later: until then nobody signs in, and
+// sign-outs are possible all the same.
 func (h *throttleHandle) open(sessions *sessionstore.Sessions, logger *slog.Logger) error {
-	opened, err := openThrottle(sessions, logger)
+	opened, err := openThrottle(context.Background(), sessions, logger)
 	if err == nil {
 		h.opened.Store(opened)
 		return nil
 	}
-	if !errors.Is(err, sessionstore.ErrNoSpace) {
+	if !worksLater(sessions, err) {
 		return err
 	}
+	told := tellNotOpen(err, false, logger)
 	var ctx context.Context
 	ctx, h.stop = context.WithCancel(context.Background())
 	h.later.Go(func() {
@@ -122,17 +139,37 @@ func (h *throttleHandle) open(sessions *sessionstore.Sessions, logger *slog.Logg
 				return
 			case <-ticker.C:
 			}
-			opened, err := openThrottle(sessions, logger)
-			switch {
-			case err == nil:
+			opened, err := openThrottle(ctx, sessions, logger)
+			if err == nil {
 				h.opened.Store(opened)
+				if told {
+					logger.Info("the throttle is open: sign-ins are possible again")
+				}
 				return
-			case !errors.Is(err, sessionstore.ErrNoSpace):
-				logger.Error("opening the throttle failed: nobody can sign in until that works", "error", err)
+			}
+			if ctx.Err() == nil {
+				told = tellNotOpen(err, told, logger)
 			}
 		}
 	})
 	return nil
+}
+
+// worksLater tells whether a store that failed at the start comes back by itself.
+// One elsewhere may be slow; one here that is, is broken.
+func worksLater(sessions *sessionstore.Sessions, err error) bool {
+	return errors.Is(err, sessionstore.ErrNoSpace) || errors.Is(err, sessionstore.ErrUnavailable) ||
+		sessions.Budgets() != nil && errors.Is(err, context.DeadlineExceeded)
+}
+
+// tellNotOpen logs once that the throttle could not be opened. A lack of space
+// the store tells of itself.
+func tellNotOpen(err error, told bool, logger *slog.Logger) bool {
+	if !told && !errors.Is(err, sessionstore.ErrNoSpace) {
+		logger.Error("opening the throttle failed: nobody can sign in until that works", "error", err)
+		told = true
+	}
+	return told
 }
 
 // close saves what the throttle has counted.
@@ -149,23 +186,31 @@ func (h *throttleHandle) close() error {
 
 // openThrottle makes the throttle that goes with a store: its counters outlive
 // configurations and restarts.
-func openThrottle(sessions *sessionstore.Sessions, logger *slog.Logger) (*throttle.Throttle, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+func openThrottle(ctx context.Context, sessions *sessionstore.Sessions, logger *slog.Logger) (*openedThrottle, error) {
+	var backend throttle.Backend = storedCounters{sessions}
+	patience := 30 * time.Second // to load all counters
+	if budgets := sessions.Budgets(); budgets != nil {
+		backend, patience = sharedCounters{storedCounters{sessions}, budgets}, 2*time.Second
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	fresh := make([]byte, 32)
 	if _, err := rand.Read(fresh); err != nil {
 		return nil, fmt.Errorf("making the throttle's secret: %w", err)
 	}
-	secret, err := sessions.Secret(ctx, "throttle", fresh)
+	secret, err := sessions.Secret(ctx, throttleSecret, fresh)
 	if err != nil {
 		return nil, fmt.Errorf("reading the throttle's secret: %w", err)
 	}
-	opened, err := throttle.New(ctx, secret, storedCounters{sessions}, throttle.Options{Logger: logger})
+	opened, err := throttle.New(ctx, secret, backend, throttle.Options{Logger: logger})
 	if err != nil {
 		return nil, fmt.Errorf("reading the throttle's counters: %w", err)
 	}
-	return opened, nil
+	return &openedThrottle{opened, secret}, nil
 }
+
+// throttleSecret is the name of the throttle's secret in the store.
+const throttleSecret = "throttle"
 
 // storedCounters keeps the throttle's counters beside the sessions.
 type storedCounters struct{ sessions *sessionstore.Sessions }

@@ -42,13 +42,14 @@ type Attempt struct {
 	mu      sync.Mutex
 	ended   bool
 	refused error // why Identify has ended it: it says so again, if asked
-	held    []hold
+	places  places
 
 	// accounts are the IDs that the name may mean: the directory's if it has
 	// told (identified), else that of the last success with this name.
 	accounts   []key
 	identified bool
-	known      bool // the name has succeeded before
+	known      bool  // the name has succeeded before
+	meant      alias // what it meant then
 }
 
 // Begin takes a place for an attempt in its budgets: that of the device, if the
@@ -78,8 +79,12 @@ func (t *Throttle) Begin(ctx context.Context, r Request, limits Limits) (*Attemp
 		alias:     t.derive(useAlias, r.Directory, r.Name),
 		cookie:    joinDevices(r.Devices, dayOf(now)),
 	}
-	if id, ok := t.aliases.get(a.alias, now); ok {
-		a.accounts, a.known = []key{id}, true
+	meant, ok, err := t.ledger.recall(ctx, a.alias, now)
+	if err != nil {
+		return nil, fmt.Errorf("beginning sign-in attempt: %w", err)
+	}
+	if ok {
+		a.accounts, a.known, a.meant = []key{meant.account}, true, meant
 	}
 	if err := a.admit(ctx); err != nil {
 		return nil, err
@@ -133,14 +138,7 @@ func (a *Attempt) Fail() {
 		return
 	}
 	a.ended = true
-	now := a.throttle.millis()
-	for _, h := range a.held {
-		sh := a.throttle.shardOf(h.claim)
-		sh.mu.Lock()
-		sh.fail(h.entry, h.claim, now)
-		sh.mu.Unlock()
-	}
-	a.held = nil
+	a.throttle.ledger.settle(&a.places, true, nil)
 }
 
 // Spelling is what the typed name is to the account that it has signed in to.
@@ -172,26 +170,30 @@ func (a *Attempt) Succeed(id string, name Spelling) (deviceCookie string) {
 		return ""
 	}
 	a.ended = true
-	a.releaseAll()
 	t, now := a.throttle, a.throttle.millis()
 	account := t.derive(useID, a.directory, id)
 	if a.identified && slices.Equal(a.accounts, []key{account}) {
 		name = Own
 	}
+	var cleared []claim
 	if name == Own {
-		t.clear(a.name, kindAccount, now)
+		cleared = append(cleared, claim{kind: kindAccount, key: a.name})
 	}
+	at := -1
+	if id != "" {
+		cleared = append(cleared, claim{kind: kindAccount, key: account})
+		if at = t.find(a.cookie, account); at >= 0 {
+			cleared = append(cleared, claim{kind: kindDevice, key: t.deviceKey(a.cookie[at], account)})
+		}
+	}
+	t.ledger.settle(&a.places, false, cleared)
 	if id == "" {
 		return ""
 	}
-	t.clear(account, kindAccount, now)
 	if name != Doubtful {
-		t.aliases.learn(a.alias, account, now)
+		t.ledger.learn(a.alias, account, a.meant, now)
 	}
-	at, today := t.find(a.cookie, account), dayOf(now)
-	if at >= 0 {
-		t.clear(t.deviceKey(a.cookie[at], account), kindDevice, now)
-	}
+	today := dayOf(now)
 	if at == 0 {
 		if age := a.cookie[0].age(today); age >= 0 && age < renewDays {
 			return ""
@@ -211,24 +213,7 @@ func (a *Attempt) Release() {
 		return
 	}
 	a.ended = true
-	a.releaseAll()
-}
-
-func (a *Attempt) releaseAll() {
-	for _, h := range a.held {
-		sh := a.throttle.shardOf(h.claim)
-		sh.mu.Lock()
-		sh.release(h.entry)
-		sh.mu.Unlock()
-	}
-	a.held = nil
-}
-
-func (t *Throttle) clear(k key, kd kind, now int64) {
-	sh := t.tableOf(kd).shard(k)
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	sh.clear(k, kd, now)
+	a.throttle.ledger.settle(&a.places, false, nil)
 }
 
 // commonClaims are the budgets of an attempt from anywhere.

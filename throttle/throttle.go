@@ -56,6 +56,14 @@
 // jumps forward, failures expire early; if it is set back, failures that are
 // then in the future count as of that moment, so that nobody is blocked for
 // longer than a window (two, for what is in the sketch).
+//
+// # Several processes
+//
+// On a [Shared] backend all of this is counted there, and a restart loses
+// nothing. While it fails nobody is admitted. An attempt whose outcome does not
+// reach it counts as a failure. Keys that there is no room for are counted by
+// each process alone, in memory: only in a flood, and for made-up names and
+// sources, several processes let through several times the limit.
 package throttle
 
 import (
@@ -100,6 +108,7 @@ type Throttle struct {
 	now     func() time.Time
 	logger  *slog.Logger
 
+	ledger   ledger
 	accounts *table // names, IDs and devices
 	sources  *table
 	aliases  *aliases
@@ -117,7 +126,8 @@ type Throttle struct {
 }
 
 // New returns a Throttle with the counters that backend kept; nil: they end
-// with the process. secret (at least 16 random bytes) makes keys and device
+// with the process; a Shared: it counts there, for several processes that must
+// have one secret. secret (at least 16 random bytes) makes keys and device
 // cookies: with another one, all of them are forgotten. ctx bounds the loading.
 func New(ctx context.Context, secret []byte, backend Backend, options Options) (*Throttle, error) {
 	if len(secret) < minSecret {
@@ -145,6 +155,11 @@ func New(ctx context.Context, secret []byte, backend Backend, options Options) (
 	}
 	t.accounts = newTable(options.MaxEntries, &t.windows, 0)
 	t.sources = newTable(max(options.MaxEntries/4, 1), &t.windows, len(t.accounts.shards))
+	t.ledger = memory{t}
+	if shared, ok := backend.(Shared); ok {
+		t.ledger = &sharedLedger{throttle: t, store: shared, room: options.MaxEntries}
+		t.backend = nil // the tables have only what there is no room for there
+	}
 	if err := t.load(ctx); err != nil {
 		return nil, fmt.Errorf("starting throttle: %w", err)
 	}
