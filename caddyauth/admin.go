@@ -165,6 +165,8 @@ func storeFailure(err error) caddy.APIError {
 		text = "the session store is closed"
 	case errors.Is(err, sessionstore.ErrNoSpace):
 		text = "the session store has no space"
+	case errors.Is(err, sessionstore.ErrUnavailable):
+		text = "the session store cannot be reached: the log of ldap_auth has the cause"
 	}
 	return adminError(http.StatusServiceUnavailable, errors.New(text))
 }

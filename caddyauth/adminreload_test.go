@@ -66,8 +66,9 @@ func TestAdminBeforeTheStoreIsOpen(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	for err, words := range map[error]string{
-		fmt.Errorf("x: %w", sessionstore.ErrNoSpace): "no space",
-		fmt.Errorf("x: %w", sessionstore.ErrClosed):  "closed",
+		fmt.Errorf("x: %w", sessionstore.ErrNoSpace):     "no space",
+		fmt.Errorf("x: %w", sessionstore.ErrClosed):      "closed",
+		fmt.Errorf("x: %w", sessionstore.ErrUnavailable): "cannot be reached",
 		errStoreDown: "the log of ldap_auth",
 	} {
 		if got := storeFailure(err); got.HTTPStatus != 503 || !strings.Contains(got.Error(), words) || strings.Contains(got.Error(), "x: ") {

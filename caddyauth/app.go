@@ -1,7 +1,7 @@
 // Package caddyauth holds the Caddy modules of the sign-in: the app ldap_auth,
 // which owns the directory, the sessions and the shared policy; the handlers
-// ldap_login and require_session; the matcher session_group; the storage module
-// badger; the admin API and the commands. It is the only package of this
+// ldap_login and require_session; the matcher session_group; the storage modules
+// badger and redis; the admin API and the commands. It is the only package of this
 // project that imports Caddy.
 package caddyauth
 
@@ -26,6 +26,7 @@ func init() {
 	caddy.RegisterModule(App{})
 	caddy.RegisterModule(Badger{})
 	caddy.RegisterModule(LDAPLogin{})
+	caddy.RegisterModule(Redis{})
 	caddy.RegisterModule(RequireSession{})
 	caddy.RegisterModule(SessionGroup{})
 	caddy.RegisterModule(adminAPI{})

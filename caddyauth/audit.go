@@ -131,5 +131,15 @@ func (app *App) logStoreError(q *request, doing string, err error) {
 		return
 	}
 	metrics.storeFailed()
-	app.logger.Error("session store failed", zap.String("doing", doing), zap.Error(err), q.logged())
+	own := newReference
+	if q != nil {
+		own = q.reference
+	}
+	due, reference := app.store.outages.line(err, time.Now(), own)
+	if q != nil {
+		q.explain().reference = reference
+	}
+	if due {
+		app.logger.Error("session store failed", zap.String("doing", doing), zap.Error(err), zap.String("ref", reference))
+	}
 }

@@ -339,10 +339,7 @@ func (dir *Directory) unmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		case "server_name":
 			dir.ServerName, err = one(d)
 		case "client_cert":
-			dir.ClientCert = new(ClientCert)
-			if !d.AllArgs(&dir.ClientCert.Certificate, &dir.ClientCert.Key) || dir.ClientCert.Certificate == "" || dir.ClientCert.Key == "" {
-				return d.Err("client_cert needs a certificate and a key, as PEM files")
-			}
+			dir.ClientCert, err = clientCert(d)
 		case "start_tls":
 			dir.StartTLS, err = flag(d)
 		case "insecure_plaintext":
@@ -477,6 +474,75 @@ func (b *Badger) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 		}
 		return err
 	})
+}
+
+// UnmarshalCaddyfile reads the storage module. Syntax:
+//
+//	redis <address>... {
+//		username          <name>
+//		password          <password>
+//		tls
+//		ca_file           <pem>
+//		server_name       <host>
+//		client_cert       <pem> <key>
+//		prefix            <text>
+//		sentinel          <name>
+//		sentinel_username <name>
+//		sentinel_password <password>
+//		cluster
+//	}
+//
+// With sentinel the addresses are those of the sentinels; several are for
+// sentinel or cluster only.
+func (r *Redis) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
+	d.Next() // consume module name
+	r.Addresses = d.RemainingArgs()
+	for _, address := range r.Addresses {
+		if err := checkRedisAddress(address); err != nil {
+			return d.Errf("storage redis: %w", err)
+		}
+	}
+	err := eachOption(d, d.Nesting(), func(option string) (err error) {
+		switch option {
+		case "username":
+			r.Username, err = one(d)
+		case "password":
+			r.Password, err = one(d)
+		case "tls":
+			r.TLS, err = flag(d)
+		case "ca_file":
+			r.CAFile, err = one(d)
+		case "server_name":
+			r.ServerName, err = one(d)
+		case "client_cert":
+			r.ClientCert, err = clientCert(d)
+		case "prefix":
+			if r.Prefix, err = one(d); err != nil {
+				return err
+			}
+			if err := r.checkPrefix(); err != nil {
+				return d.Errf("storage redis: %w", err)
+			}
+		case "sentinel":
+			r.Sentinel, err = one(d)
+		case "sentinel_username":
+			r.SentinelUsername, err = one(d)
+		case "sentinel_password":
+			r.SentinelPassword, err = one(d)
+		case "cluster":
+			r.Cluster, err = flag(d)
+		default:
+			err = d.Errf("storage redis: unrecognized subdirective: %s", option)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.check(); err != nil {
+		return d.Errf("storage redis: %w", err)
+	}
+	return nil
 }
 
 // parseLogin reads the directive. Syntax:
@@ -779,6 +845,15 @@ func one(d *caddyfile.Dispenser) (string, error) {
 	return value, nil
 }
 
+// clientCert reads an option with the files of a certificate.
+func clientCert(d *caddyfile.Dispenser) (*ClientCert, error) {
+	files := new(ClientCert)
+	if !d.AllArgs(&files.Certificate, &files.Key) || files.Certificate == "" || files.Key == "" {
+		return nil, d.Err("client_cert needs a certificate and a key, as PEM files")
+	}
+	return files, nil
+}
+
 // flag reads an option without arguments.
 func flag(d *caddyfile.Dispenser) (bool, error) {
 	option := d.Val()
@@ -843,6 +918,7 @@ var (
 	_ caddyfile.Unmarshaler = (*App)(nil)
 	_ caddyfile.Unmarshaler = (*Badger)(nil)
 	_ caddyfile.Unmarshaler = (*LDAPLogin)(nil)
+	_ caddyfile.Unmarshaler = (*Redis)(nil)
 	_ caddyfile.Unmarshaler = (*RequireSession)(nil)
 	_ caddyfile.Unmarshaler = (*SessionGroup)(nil)
 )

@@ -51,8 +51,8 @@ func syntaxBlocks(t *testing.T) map[string]string {
 		block := strings.ReplaceAll(match[1], "//\t", "")
 		blocks[strings.Fields(block)[0]] = block
 	}
-	if len(blocks) != 5 {
-		t.Fatalf("found %d syntax blocks in caddyfile.go, want 5", len(blocks))
+	if len(blocks) != 6 {
+		t.Fatalf("found %d syntax blocks in caddyfile.go, want 6", len(blocks))
 	}
 	return blocks
 }
@@ -82,6 +82,7 @@ func TestEverySyntaxAdapts(t *testing.T) {
 		"require_session": "{\n" + fmt.Sprintf(auth, "") + "\n}\n:8080 {\n@inside client_ip 10.0.0.0/8\n%s}",
 		"session_group":   "{\n" + fmt.Sprintf(auth, "") + "\n}\n:8080 {\n@a {\n%s}\nrespond @a ok\n}",
 		"badger":          "{\n" + fmt.Sprintf(auth, "sessions {\nstorage %s}\n") + "\n}\n:8080 {\nrequire_session\n}",
+		"redis":           "{\n" + fmt.Sprintf(auth, "sessions {\nstorage %s}\n") + "\n}\n:8080 {\nrequire_session\n}",
 	} {
 		for _, filled := range compatible(fillIn(t, blocks[name])) {
 			t.Run(name, func(t *testing.T) {
@@ -127,7 +128,7 @@ func compatible(blocks []string) []string {
 	for _, block := range blocks {
 		ad := strings.Contains(block, "directory corp.example.com ad ")
 		for _, without := range [][]string{
-			{"throttle insecure_off", "email_attribute"}, {"throttle account", "throttle source", "email "},
+			{"throttle insecure_off", "email_attribute", "cluster"}, {"throttle account", "throttle source", "email ", "sentinel"},
 		} {
 			kept := slices.DeleteFunc(strings.Split(block, "\n"), func(line string) bool {
 				return ad && strings.HasPrefix(line, "group_filter") ||
@@ -223,6 +224,7 @@ func fillWord(t *testing.T, option, word string) []string {
 		"<number>":    {"12"},
 		"<failures>":  {"5"},
 		"<folder>":    {"/nowhere/sessions"},
+		"<address>":   {"redis1.example.com:6380", "redis2.example.com"},
 		"<size>":      {"200MiB"},
 		"<origin>":    {"https://app.example.com", "http://*.example.com:3000"},
 		"<cidr>":      {"10.0.0.0/8", "2001:db8::1"},
@@ -277,6 +279,7 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		return path
 	}
 	t.Setenv("TEST_EMPTY", "")
+	t.Setenv("TEST_REDIS_URL", "rediss://redis.example.com")
 	missing := filepath.Join(t.TempDir(), "missing")
 	certificate, key := testCertificate(t)
 	_, otherKey := testCertificate(t)
@@ -453,7 +456,7 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		{"unknown cookie_prefix", "sessions", "cookie_prefix __host-", 0, []string{"cookie_prefix", `"__host-"`, "__Host-"}},
 		{"unknown same_site", "sessions", "same_site off", 0, []string{"same_site", `"off"`, "lax"}},
 		{"storage without a module", "sessions", "storage", 8, []string{"storage badger"}},
-		{"unknown storage", "sessions", "storage redis", 8, []string{"ldap_auth.storage.redis"}},
+		{"unknown storage", "sessions", "storage memcached", 8, []string{"ldap_auth.storage.memcached"}},
 		{"storage with two folders", "sessions", "storage badger /a /b", 8, []string{"/b"}},
 		{"storage with an option twice", "sessions", "storage badger {\nmin_free 1GB\nmin_free 1GB\n}", 10, []string{"min_free", "already"}},
 		{"encryption_key without a file", "sessions", "storage badger {\nencryption_key\n}", 9, []string{"encryption_key", "one argument"}},
@@ -465,6 +468,56 @@ func TestWrongConfigurationIsRefused(t *testing.T) {
 		{"min_free that is too little", "sessions", "storage badger {\nmin_free 15MiB\n}", 9, []string{"min_free", "15MiB", "16 MiB"}},
 		{"min_free of nothing", "sessions", "storage badger {\nmin_free 0\n}", 9, []string{"min_free", "16 MiB"}},
 		{"storage folder of an unset variable", "sessions", "storage badger {env.TEST_UNSET_FOLDER}", 0, []string{"storage badger", "env.TEST_UNSET_FOLDER"}},
+
+		{"redis without an address", "sessions", "storage redis", 8, []string{"storage redis", "an address is missing"}},
+		{"redis without an address, with options", "sessions", "storage redis {\nprefix x\n}", 10, []string{"storage redis", "an address is missing"}},
+		{"redis at an empty address", "sessions", `storage redis ""`, 8, []string{"storage redis", "empty", "host:port"}},
+		{"redis at an unset variable", "sessions", "storage redis {$TEST_EMPTY}", 8, []string{"storage redis", "an address is missing"}},
+		{"redis at an unset placeholder", "sessions", "storage redis {env.TEST_UNSET_REDIS}:6379", 0, []string{"storage redis", "env.TEST_UNSET_REDIS"}},
+		{"redis at a URL", "sessions", "storage redis redis://redis.example.com:6379", 8, []string{"storage redis", "URL", "host:port"}},
+		{"redis at a URL with TLS", "sessions", "storage redis rediss://redis.example.com", 8, []string{"storage redis", "rediss://", "host:port", "tls"}},
+		{"redis at a URL of a placeholder", "sessions", "storage redis redis://{env.TEST_UNSET_REDIS}", 8, []string{"storage redis", "URL"}},
+		{"redis at a URL from a placeholder", "sessions", "storage redis {env.TEST_REDIS_URL}", 0, []string{"storage redis", "rediss://", "tls"}},
+		{"redis at a path", "sessions", "storage redis /run/redis/redis.sock", 8, []string{"storage redis", "Unix socket", "host:port"}},
+		{"redis at a path with unix", "sessions", "storage redis unix//run/redis.sock", 8, []string{"storage redis", "Unix socket"}},
+		{"redis at a path with unix://", "sessions", "storage redis unix:///run/redis.sock", 8, []string{"storage redis", "Unix socket"}},
+		{"redis at a port alone", "sessions", "storage redis :6379", 8, []string{"storage redis", `":6379"`, "host"}},
+		{"redis at an empty port", "sessions", "storage redis a.example:", 8, []string{"storage redis", `"a.example:"`, "65535"}},
+		{"redis at port 0", "sessions", "storage redis a.example:0", 8, []string{"storage redis", `"0"`, "65535"}},
+		{"redis at a port that is too high", "sessions", "storage redis a.example:65536", 8, []string{"storage redis", `"65536"`, "65535"}},
+		{"redis at a negative port", "sessions", "storage redis a.example:-1", 8, []string{"storage redis", `"-1"`}},
+		{"redis at a service's name", "sessions", "storage redis a.example:redis", 8, []string{"storage redis", `"redis"`}},
+		{"redis with a database", "sessions", "storage redis a.example:6379/2", 8, []string{"storage redis", `"6379/2"`}},
+		{"redis at two ports", "sessions", "storage redis a.example:1:2", 8, []string{"storage redis", `"a.example:1:2"`}},
+		{"redis at addresses with a comma", "sessions", "storage redis a.example,b.example {\ncluster\n}", 8, []string{"storage redis", "a.example,b.example", "space"}},
+		{"redis at two addresses", "sessions", "storage redis a.example b.example", 8, []string{"storage redis", "2 addresses", "sentinel", "cluster"}},
+		{"redis at two addresses, with a block", "sessions", "storage redis a.example b.example {\ntls\n}", 10, []string{"storage redis", "2 addresses"}},
+		{"redis with sentinel and cluster", "sessions", "storage redis a.example {\nsentinel mymaster\ncluster\n}", 11, []string{"sentinel and cluster"}},
+		{"redis with a username alone", "sessions", "storage redis a.example {\nusername caddy\n}", 10, []string{"username", "password"}},
+		{"redis with an empty password", "sessions", "storage redis a.example {\npassword {$TEST_EMPTY}\n}", 9, []string{"password", "one argument"}},
+		{"redis with an empty password in quotes", "sessions", "storage redis a.example {\npassword \"\"\n}", 9, []string{"password", "empty"}},
+		{"redis with a password in two words", "sessions", "storage redis a.example {\npassword a b\n}", 9, []string{"password", "one argument"}},
+		{"redis with a password of an unset variable", "sessions", "storage redis a.example {\npassword {env.TEST_UNSET_PASSWORD}\n}", 0, []string{"storage redis", "password", "env.TEST_UNSET_PASSWORD"}},
+		{"redis with a password of a missing file", "sessions", "storage redis a.example {\npassword {file." + missing + "}\n}", 0, []string{"storage redis", "password", "cannot be read"}},
+		{"redis with a password of an empty file", "sessions", "storage redis a.example {\npassword {file." + file("empty", "") + "}\n}", 0, []string{"storage redis", "password", "is empty"}},
+		{"redis with a username of an unset variable", "sessions", "storage redis a.example {\nusername {env.TEST_UNSET_USER}\npassword x\n}", 0, []string{"storage redis", "username", "env.TEST_UNSET_USER"}},
+		{"redis with sentinel_password alone", "sessions", "storage redis a.example {\nsentinel_password x\n}", 10, []string{"sentinel_password is for sentinel"}},
+		{"redis with sentinel_username alone", "sessions", "storage redis a.example {\nsentinel_username x\nsentinel_password x\n}", 11, []string{"sentinel_username is for sentinel"}},
+		{"redis with a cluster and sentinel_password", "sessions", "storage redis a.example {\ncluster\nsentinel_password x\n}", 11, []string{"sentinel_password is for sentinel"}},
+		{"redis with sentinel_username without a password", "sessions", "storage redis a.example {\nsentinel m\nsentinel_username x\n}", 11, []string{"sentinel_username", "sentinel_password"}},
+		{"redis with sentinel_password of an unset variable", "sessions", "storage redis a.example {\nsentinel m\nsentinel_password {env.TEST_UNSET_PASSWORD}\n}", 0, []string{"storage redis", "sentinel_password", "env.TEST_UNSET_PASSWORD"}},
+		{"redis with sentinel without a name", "sessions", "storage redis a.example {\nsentinel\n}", 9, []string{"sentinel", "one argument"}},
+		{"redis with braces in the prefix", "sessions", "storage redis a.example {\nprefix {env.TEST_BIND_PASSWORD}\n}", 9, []string{"prefix", "brace"}},
+		{"redis with an empty prefix", "sessions", "storage redis a.example {\nprefix \"\"\n}", 9, []string{"prefix", "empty"}},
+		{"redis with a value for tls", "sessions", "storage redis a.example {\ntls on\n}", 9, []string{"tls", `"on"`}},
+		{"redis with a value for cluster", "sessions", "storage redis a.example {\ncluster on\n}", 9, []string{"cluster", `"on"`}},
+		{"redis with an option twice", "sessions", "storage redis a.example {\ntls\ntls\n}", 10, []string{"tls", "already"}},
+		{"redis with an unknown option", "sessions", "storage redis a.example {\ndatabase 1\n}", 9, []string{"storage redis", "unrecognized subdirective", "database"}},
+		{"redis with client_cert without a key", "sessions", "storage redis a.example {\nclient_cert " + certificate + "\n}", 9, []string{"client_cert", "a certificate and a key"}},
+		{"redis with the key of another client_cert", "sessions", "storage redis a.example {\nclient_cert " + certificate + " " + otherKey + "\n}", 0, []string{"storage redis", "client_cert", "private key does not match"}},
+		{"redis with client_cert that is missing", "sessions", "storage redis a.example {\nclient_cert " + missing + " " + key + "\n}", 0, []string{"storage redis", "client_cert", missing}},
+		{"redis with ca_file that is missing", "sessions", "storage redis a.example {\nca_file " + missing + "\n}", 0, []string{"storage redis", "ca_file", missing}},
+		{"redis with ca_file without a certificate", "sessions", "storage redis a.example {\nca_file " + file("none.pem", "no certificate") + "\n}", 0, []string{"storage redis", "ca_file", "no PEM certificate"}},
 
 		{"origin without a scheme", "auth", "trusted_origins app.example.com", 10, []string{`"app.example.com"`, "http://"}},
 		{"origin with a slash", "auth", "trusted_origins https://app.example.com/", 10, []string{`"https://app.example.com/"`, "slash"}},
@@ -564,6 +617,13 @@ func TestCaddyfileBecomesThisJSON(t *testing.T) {
 		{"sessions", "sessions", "idle_timeout 30m\nabsolute_timeout 1d\nper_user 1000\nbrowser_close\ncookie_name sid\ncookie_prefix __Host-\nsame_site strict\nstorage badger /s", app + ".sessions", `{"absolute_timeout":86400000000000,"browser_close":true,"cookie_name":"sid","cookie_prefix":"__Host-","idle_timeout":1800000000000,"per_user":1000,"same_site":"strict","storage":{"folder":"/s","module":"badger"}}`},
 		{"absolute_timeout off is not the default", "sessions", "absolute_timeout off", app + ".sessions", `{"absolute_timeout":0}`},
 		{"storage with options", "sessions", "storage badger /s {\nencryption_key /run/secrets/key\nmin_free 1GiB\n}", app + ".sessions", `{"storage":{"encryption_key":"/run/secrets/key","folder":"/s","min_free":1073741824,"module":"badger"}}`},
+		{"redis", "sessions", "storage redis 10.0.0.7", app + ".sessions", `{"storage":{"addresses":["10.0.0.7"],"module":"redis"}}`},
+		{"redis with options", "sessions", "storage redis {env.REDIS} {\nusername caddy\npassword {file./run/secrets/redis}\ntls\nca_file /ca.pem\nserver_name redis.example.com\nclient_cert /c.pem /k.pem\nprefix site-a\n}", app + ".sessions",
+			`{"storage":{"addresses":["{env.REDIS}"],"ca_file":"/ca.pem","client_cert":{"certificate":"/c.pem","key":"/k.pem"},"module":"redis","password":"{file./run/secrets/redis}","prefix":"site-a","server_name":"redis.example.com","tls":true,"username":"caddy"}}`},
+		{"redis by sentinels", "sessions", "storage redis a.example b.example:26380 {\nsentinel mymaster\nsentinel_username w\nsentinel_password {env.W}\n}", app + ".sessions",
+			`{"storage":{"addresses":["a.example","b.example:26380"],"module":"redis","sentinel":"mymaster","sentinel_password":"{env.W}","sentinel_username":"w"}}`},
+		{"redis in a cluster", "sessions", "storage redis a.example [2001:db8::1]:7000 {\ncluster\n}", app + ".sessions",
+			`{"storage":{"addresses":["a.example","[2001:db8::1]:7000"],"cluster":true,"module":"redis"}}`},
 		{"default folder", "sessions", "storage badger", app + ".sessions", `{"storage":{"module":"badger"}}`},
 		{"policy of the app", "auth", "trusted_origins https://a.example http://*.b.example:3000\ntrusted_ips private_ranges 192.0.2.7\ncsrf origin\ninsecure_http", app, `{"csrf":"origin","directories":[{"label":"corp.example.com","servers":["ldaps://dc1.corp.example.com"]}],"insecure_http":true,"trusted_ips":["private_ranges","192.0.2.7"],"trusted_origins":["https://a.example","http://*.b.example:3000"]}`},
 		{"policy of a gate", "gate", "trusted_origins https://a.example\ntrusted_ips 10.0.0.0/8\ncsrf insecure_off\ninsecure_http", gate, `{"csrf":"insecure_off","handler":"require_session","insecure_http":true,"trusted_ips":["10.0.0.0/8"],"trusted_origins":["https://a.example"]}`},
@@ -859,6 +919,7 @@ func unmarshalers() map[string]caddyfile.Unmarshaler {
 		"require_session": new(RequireSession),
 		"session_group":   new(SessionGroup),
 		"badger":          new(Badger),
+		"redis":           new(Redis),
 	}
 }
 
@@ -879,6 +940,7 @@ func FuzzCaddyfile(f *testing.F) {
 	f.Add("storage badger /x\nabsolute_timeout off", "require_session @a", "require /a/* B\nidentity_headers off")
 	f.Add("same_site none\ncookie_prefix __Host-", "ldap_login", "page /x/\nhome /")
 	f.Add("}\ncsrf origin\n{", "@a session_group X\nrespond @a ok\nrequire_session", "trusted_ips private_ranges\ncsrf token")
+	f.Add("storage redis a.example:6379 [::1] {\ncluster\nclient_cert a b\n}", "require_session", "public /")
 	f.Add("storage", "require_session * @x", "identity_headers a b c")
 	f.Fuzz(func(t *testing.T, sessions, site, block string) {
 		if strings.Contains(sessions+site+block, "import") {

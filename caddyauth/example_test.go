@@ -89,6 +89,7 @@ func here(t *testing.T, config string) string {
 		t.Fatal(err)
 	}
 	config = strings.ReplaceAll(config, "/run/secrets/ldap_password", secret)
+	config = strings.ReplaceAll(config, "/run/secrets/redis_password", secret)
 	config = strings.ReplaceAll(config, "/run/secrets/sessions_key", sessionsKey)
 	config = strings.ReplaceAll(config, "/var/log/caddy", dir)
 	config = strings.ReplaceAll(config, "/var/lib/caddy/sessions", filepath.Join(dir, "sessions"))
@@ -112,7 +113,7 @@ func TestEveryCaddyfileOfTheDocumentationLoads(t *testing.T) {
 		name := "examples/" + filepath.Base(file)
 		configs[name] = projectFile(t, name)
 	}
-	for _, page := range []string{"README.md", "docs/operations.md", "docs/directories.md", "docs/branding.md"} {
+	for _, page := range []string{"README.md", "docs/operations.md", "docs/directories.md", "docs/branding.md", "docs/cluster.md"} {
 		for _, block := range fencedBlocks(t, page, "caddyfile") {
 			configs[page+": "+strings.Fields(block)[0]+" "+strings.Fields(block)[1]+" "+strings.Fields(block)[2]+" … "+block[len(block)/2:len(block)/2+10]] = block
 		}
@@ -192,7 +193,7 @@ func TestDocumentationHasEveryCode(t *testing.T) {
 }
 
 func TestDocumentationLinksLeadSomewhere(t *testing.T) {
-	for _, page := range []string{"README.md", "docs/json.md", "docs/operations.md", "docs/directories.md", "docs/sessions.md", "docs/branding.md"} {
+	for _, page := range []string{"README.md", "docs/json.md", "docs/operations.md", "docs/directories.md", "docs/sessions.md", "docs/branding.md", "docs/cluster.md"} {
 		for _, match := range regexp.MustCompile(`\]\(([^)#]+)\)`).FindAllStringSubmatch(projectFile(t, page), -1) {
 			if strings.Contains(match[1], "://") {
 				continue

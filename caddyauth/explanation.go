@@ -25,16 +25,20 @@ func (q *request) explain() *explanation {
 }
 
 // reference is a short name for what went wrong with the request, the same at
-// each call: people read it to those who read the log. It has 40 random bits,
-// without letters that look like digits.
+// each call: people read it to those who read the log.
 func (q *request) reference() string {
 	e := q.explain()
 	if e.reference == "" {
-		var random [5]byte
-		_, _ = rand.Read(random[:])
-		e.reference = base32.NewEncoding("23456789ABCDEFGHJKLMNPQRSTUVWXYZ").EncodeToString(random[:])
+		e.reference = newReference()
 	}
 	return e.reference
+}
+
+// newReference has 40 random bits, without letters that look like digits.
+func newReference() string {
+	var random [5]byte
+	_, _ = rand.Read(random[:])
+	return base32.NewEncoding("23456789ABCDEFGHJKLMNPQRSTUVWXYZ").EncodeToString(random[:])
 }
 
 // logged is the reference as a field of a log line.

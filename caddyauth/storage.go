@@ -39,6 +39,18 @@ type OptionedStorage interface {
 	OptionsID() string
 }
 
+// sharedStorage is a Storage of which several stores may be open at once.
+type sharedStorage interface {
+	// shared marks it.
+	shared()
+}
+
+// warningStorage is a Storage that may be configured in an unsafe way.
+type warningStorage interface {
+	// warn says so at each start, also where the store is open already.
+	warn(logger *slog.Logger)
+}
+
 // Badger keeps sessions in a folder of this machine.
 type Badger struct {
 	// The folder. Only this Caddy may use it, and nobody else may read it.
@@ -148,7 +160,9 @@ type storeHandle struct {
 	sessions atomic.Pointer[sessionstore.Sessions]
 	throttle throttleHandle
 	cursors  cursorSeal
+	outages  outages
 	options  string       // that the store was opened with
+	shared   bool         // others have it open too
 	logger   *slog.Logger // stays valid: see handoverHandler
 	handler  *handoverHandler
 }
@@ -171,6 +185,9 @@ func (h *storeHandle) open(owner any, storage Storage, logger *slog.Logger) erro
 	h.opening.Lock()
 	defer h.opening.Unlock()
 	h.handler.handOver(owner, logger.Handler())
+	if warning, ok := storage.(warningStorage); ok {
+		warning.warn(logger)
+	}
 	options := ""
 	if optioned, ok := storage.(OptionedStorage); ok {
 		options = optioned.OptionsID()
@@ -190,6 +207,7 @@ func (h *storeHandle) open(owner any, storage Storage, logger *slog.Logger) erro
 		return errors.Join(err, sessions.Close())
 	}
 	h.options = options
+	_, h.shared = storage.(sharedStorage)
 	h.sessions.Store(sessions)
 	close(h.ready)
 	return nil
@@ -221,6 +239,30 @@ func (h *storeHandle) Destruct() error {
 	if sessions == nil {
 		return nil
 	}
+	if h.shared && !caddy.Exiting() && sessions.Watched() {
+		go h.closeLater(sessions)
+		return nil
+	}
+	return h.close(sessions)
+}
+
+// unwatchedEvery is how often a store that is to be closed is asked whether it
+// is still needed.
+const unwatchedEvery = 100 * time.Millisecond
+
+// closeLater closes the store once no answer is open any more of those that began
+// with it. The sessions go on elsewhere: with a store that is closed, nothing
+// would tell a stream that its session has ended there.
+func (h *storeHandle) closeLater(sessions *sessionstore.Sessions) {
+	for sessions.Watched() {
+		time.Sleep(unwatchedEvery)
+	}
+	if err := h.close(sessions); err != nil {
+		h.logger.Error("closing the session store failed", "error", err)
+	}
+}
+
+func (h *storeHandle) close(sessions *sessionstore.Sessions) error {
 	// The throttle first: it saves what it has counted.
 	return errors.Join(h.throttle.close(), sessions.Close())
 }
@@ -230,7 +272,7 @@ func (h *storeHandle) Destruct() error {
 // serve before the store is open.
 const readyTimeout = 5 * time.Second
 
-var errStoreNotReady = errors.New("the session store is not open yet")
+var errStoreNotReady error = notReadyError("the session store is not open yet")
 
 // wait returns the sessions once they are open.
 func (h *storeHandle) wait(ctx context.Context) (*sessionstore.Sessions, error) {

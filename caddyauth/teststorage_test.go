@@ -68,6 +68,7 @@ var (
 type storeFaults struct {
 	down, refuse, invalid, listFails, noSpace        atomic.Bool
 	full                                             atomic.Bool // as a folder that waits for space
+	unreachable                                      atomic.Bool // as a server elsewhere that is down
 	opened, closed, reads, creates, updates, cursors atomic.Int64
 
 	newest atomic.Pointer[sessionstore.Session] // by the time of its sign-in
@@ -135,6 +136,9 @@ func (s *faultyStore) Get(ctx context.Context, key sessionstore.Key) (session *s
 	s.faults.reads.Add(1)
 	if s.faults.down.Load() {
 		return nil, seen, false, errStoreDown
+	}
+	if s.faults.unreachable.Load() {
+		return nil, seen, false, fmt.Errorf("reading session: %w", sessionstore.ErrUnavailable)
 	}
 	if s.faults.full.Load() {
 		return nil, seen, false, sessionstore.ErrNoSpace
