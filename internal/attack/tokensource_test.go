@@ -49,7 +49,7 @@ func tokenSources(t *testing.T, look func(name string, file *ast.File)) {
 // with it: a new one has to be looked at, and added here.
 func TestS31OnlySoundCryptography(t *testing.T) {
 	t.Parallel()
-	spreadsLoad := []string{"caddyauth/recheck.go", "ldap/health.go", "ldap/srv.go", "throttle/sketch.go"}
+	spreadsLoad := []string{"caddyauth/recheck.go", "ldap/health.go", "ldap/srv.go", "sessionstore/redisstore/keeper.go", "throttle/sharedledger.go", "throttle/sketch.go"}
 	broken := []string{"crypto/md5", "crypto/sha1", "crypto/des", "crypto/rc4", "crypto/dsa", "crypto/elliptic", "golang.org/x/crypto/md4", "unsafe", "github.com/dgrijalva/jwt-go"}
 	drawsSecrets, comparesSecrets := false, false
 	tokenSources(t, func(name string, file *ast.File) {
@@ -59,6 +59,8 @@ func TestS31OnlySoundCryptography(t *testing.T) {
 				t.Fatal(err)
 			}
 			switch {
+			case path == "crypto/sha1" && name == "sessionstore/redisstore/script.go":
+				// Redis names scripts so; their texts are constants.
 			case slices.Contains(broken, path):
 				t.Errorf("%s imports %s", name, path)
 			case strings.HasPrefix(path, "math/rand") && !slices.Contains(spreadsLoad, name):
