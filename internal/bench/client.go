@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 	"time"
 )
@@ -35,16 +36,26 @@ const clients = 8
 // dial opens the connections to a site. Together they go through the cookies in
 // rotation; nil: none are sent. header is added to each request.
 func dial(port, header string, cookies []string) (all []*client, err error) {
-	head := []byte("GET " + page + " HTTP/1.1\r\nHost: 127.0.0.1:" + port + "\r\n" + browserHeaders + header)
 	for i := range clients {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		c, err := connect(port, page, browserHeaders+header)
 		if err != nil {
 			hangUp(all)
 			return nil, err
 		}
-		all = append(all, &client{conn: conn, in: bufio.NewReader(conn), head: head, cookies: cookies, next: i, step: clients})
+		c.cookies, c.next, c.step = cookies, i, clients
+		all = append(all, c)
 	}
 	return all, nil
+}
+
+// connect opens one connection, for requests of one path.
+func connect(port, path, headers string) (*client, error) {
+	conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+	if err != nil {
+		return nil, err
+	}
+	head := []byte("GET " + path + " HTTP/1.1\r\nHost: 127.0.0.1:" + port + "\r\n" + headers)
+	return &client{conn: conn, in: bufio.NewReader(conn), head: head}, nil
 }
 
 func hangUp(all []*client) {
@@ -61,41 +72,67 @@ func (c *client) fetch(requests int, pace time.Duration) error {
 		if pace > 0 {
 			time.Sleep(time.Until(began.Add(time.Duration(i) * pace)))
 		}
-		c.buffer = append(c.buffer[:0], c.head...)
+		cookies := ""
 		if len(c.cookies) > 0 {
-			c.buffer = append(append(append(c.buffer, "Cookie: "...), c.cookies[c.next%len(c.cookies)]...), "\r\n"...)
+			cookies = c.cookies[c.next%len(c.cookies)]
 			c.next += c.step
 		}
-		if _, err := c.conn.Write(append(c.buffer, "\r\n"...)); err != nil {
+		if err := c.served(cookies); err != nil {
 			return err
-		}
-		if err := c.answer(); err != nil {
-			return fmt.Errorf("fetching from %s: %w", c.conn.RemoteAddr(), err)
 		}
 	}
 	return nil
 }
 
-// answer reads one: 200, with a length.
-func (c *client) answer() error {
+// served sends one request, which has to be answered 200.
+func (c *client) served(cookies string) error {
+	status, err := c.send(cookies)
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("it answered %d", status)
+	}
+	if err != nil {
+		return fmt.Errorf("fetching from %s: %w", c.conn.RemoteAddr(), err)
+	}
+	return nil
+}
+
+// send sends one request, with these cookies if there are any, and returns the
+// status of its answer.
+func (c *client) send(cookies string) (status int, err error) {
+	c.buffer = append(c.buffer[:0], c.head...)
+	if cookies != "" {
+		c.buffer = append(append(append(c.buffer, "Cookie: "...), cookies...), "\r\n"...)
+	}
+	if _, err := c.conn.Write(append(c.buffer, "\r\n"...)); err != nil {
+		return 0, err
+	}
+	return c.answer()
+}
+
+// answer reads one, which has a length.
+func (c *client) answer() (status int, err error) {
 	line, err := c.in.ReadSlice('\n')
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if !bytes.HasPrefix(line, []byte("HTTP/1.1 200 ")) {
-		return fmt.Errorf("it answered %q", line)
+	const first = "HTTP/1.1 "
+	if !bytes.HasPrefix(line, []byte(first)) || len(line) < len(first)+3 {
+		return 0, fmt.Errorf("it answered %q", line)
+	}
+	if status, err = strconv.Atoi(string(line[len(first) : len(first)+3])); err != nil {
+		return 0, fmt.Errorf("it answered %q: %w", line, err)
 	}
 	length, renewed := -1, false
 	for {
 		if line, err = c.in.ReadSlice('\n'); err != nil {
-			return err
+			return 0, err
 		}
 		if len(line) == len("\r\n") {
 			break
 		}
 		if value, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
 			if length, err = strconv.Atoi(string(bytes.TrimSpace(value))); err != nil {
-				return err
+				return 0, err
 			}
 		}
 		renewed = renewed || bytes.HasPrefix(line, []byte("Set-Cookie: "))
@@ -104,10 +141,10 @@ func (c *client) answer() error {
 		c.renewed++
 	}
 	if length < 0 {
-		return fmt.Errorf("its answer has no length")
+		return 0, fmt.Errorf("its answer, %d, has no length", status)
 	}
 	_, err = c.in.Discard(length)
-	return err
+	return status, err
 }
 
 // fetchAll has all connections fetch so many requests together.

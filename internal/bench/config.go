@@ -14,14 +14,17 @@ import (
 // config is the configuration of a server.
 type config struct {
 	admin    string   // the port of the admin API; "": off
-	sessions string   // their folder; "": without the plugin
+	sessions string   // their folder
+	redis    string   // instead: the address of the server that has them; both "": without the plugin
 	handlers []string // a site for each, in front of the files
 	ports    []string // of the sites
 	version  int      // of a configuration that is reloaded, for its sites to tell
 }
 
-// protected is the handler that is measured.
-const protected = "require_session"
+const (
+	protected   = "require_session" // the handler that is measured
+	redisPrefix = "bench"           // of all keys in Redis
+)
 
 // json returns the configuration as Caddy takes it. Adapting is the command
 // line's work in a reload, not the server's.
@@ -32,9 +35,16 @@ func (b *bench) json(c config) ([]byte, error) {
 		admin = "127.0.0.1:" + c.admin
 	}
 	_, _ = fmt.Fprintf(&text, "{\n\tadmin %s\n\tpersist_config off\n\tskip_install_trust\n\tlog {\n\t\tlevel ERROR\n\t}\n", admin)
-	if c.sessions != "" {
-		_, _ = fmt.Fprintf(&text, "\tldap_auth {\n\t\tdirectory %s ad {\n\t\t\tservers %s\n\t\t}\n\t\tsessions {\n\t\t\tstorage badger %s\n\t\t}\n\t}\n",
-			label, b.directory.URL(), c.sessions)
+	storage := ""
+	switch {
+	case c.sessions != "":
+		storage = "badger " + c.sessions
+	case c.redis != "":
+		storage = "redis " + c.redis + " {\n\t\t\t\tprefix " + redisPrefix + "\n\t\t\t}"
+	}
+	if storage != "" {
+		_, _ = fmt.Fprintf(&text, "\tldap_auth {\n\t\tdirectory %s ad {\n\t\t\tservers %s\n\t\t}\n\t\tsessions {\n\t\t\tstorage %s\n\t\t}\n\t}\n",
+			label, b.directory.URL(), storage)
 	}
 	text.WriteString("}\n")
 	for i, handler := range c.handlers {

@@ -68,7 +68,7 @@ func (b *bench) cpu(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	cookies := b.folder.cookies(device)
+	cookies := cookieHeaders(b.folder.active, device)
 	basic := "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("juan:"+ldaptest.DemoPassword)) + "\r\n"
 
 	// Every session is loaded into memory, and at a time of its own: their

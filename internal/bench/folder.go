@@ -48,36 +48,48 @@ func openFolder(path string) (*badgerstore.Store, error) {
 }
 
 // fill stores so many sessions in the folder at path, and keeps the tokens of as
-// many as are to be in use, spread among all.
+// many as are to be in use.
 func (b *bench) fill(ctx context.Context, path string, sessions int) (f *folder, took time.Duration, err error) {
 	store, err := openFolder(path)
 	if err != nil {
 		return nil, 0, err
 	}
-	f = &folder{path: path, active: make([]credentials, b.active)}
 	began := time.Now()
-	var created atomic.Int64
-	err = atOnce(fillers, func(worker int) error {
-		for i := worker; i < sessions; i += fillers {
-			token, session := sessionstore.NewToken(), newSession(i/sessionsPerUser)
-			if err := store.Create(ctx, token.Key(), session, nil); err != nil {
-				return err
-			}
-			if n := int(created.Add(1)); n%max(sessions/10, 1) == 0 {
-				b.log.Printf("filling the folder: %s of %s sessions", thousands(n), thousands(sessions))
-			}
-			// The one in use of each so many.
-			if n := i * b.active / sessions; (i+1)*b.active/sessions > n {
-				f.active[n] = credentials{token, session.CSRF}
-			}
-		}
-		return nil
-	})
+	active, err := b.fillStores(ctx, filling{sessions: sessions, perUser: sessionsPerUser, kept: b.active}, store)
 	took = time.Since(began)
 	if err := errors.Join(err, store.Close()); err != nil {
 		return nil, 0, fmt.Errorf("filling folder %q: %w", path, err)
 	}
-	return f, took, nil
+	return &folder{path: path, active: active}, took, nil
+}
+
+// filling is what a store is filled with.
+type filling struct{ sessions, perUser, kept int }
+
+// fillStores stores the same sessions in each of the stores, and returns the
+// credentials of as many as are kept, spread among all.
+func (b *bench) fillStores(ctx context.Context, f filling, stores ...sessionstore.Store) (kept []credentials, err error) {
+	kept = make([]credentials, f.kept)
+	var created atomic.Int64
+	err = atOnce(fillers, func(worker int) error {
+		for i := worker; i < f.sessions; i += fillers {
+			token, session := sessionstore.NewToken(), newSession(i/f.perUser)
+			for _, store := range stores {
+				if err := store.Create(ctx, token.Key(), session, nil); err != nil {
+					return err
+				}
+			}
+			if n := int(created.Add(1)); n%max(f.sessions/10, 1) == 0 {
+				b.log.Printf("storing: %s of %s sessions", thousands(n), thousands(f.sessions))
+			}
+			// The one that is kept of each so many.
+			if n := i * f.kept / f.sessions; (i+1)*f.kept/f.sessions > n {
+				kept[n] = credentials{token, session.CSRF}
+			}
+		}
+		return nil
+	})
+	return kept, err
 }
 
 // newSession is the session of a user of Active Directory in 20 groups, as a

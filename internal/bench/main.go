@@ -1,7 +1,7 @@
 // Command bench measures what the plugin costs: a session's look-up, a request,
-// memory, disk and a reload, with a million sessions stored. It prints figures,
-// ratios first, each beside its limit, and judges none of them. `make bench` runs
-// it.
+// memory, disk and a reload, with a million sessions stored, and what differs
+// with the sessions in Redis. It prints figures, ratios first, each beside its
+// limit, and judges none of them. `make bench` runs it.
 //
 // What is compared is measured in alternating rounds of one run, so that what
 // else the machine does falls on both sides.
@@ -28,6 +28,7 @@ import (
 type bench struct {
 	sessions int // stored
 	active   int // of these: in use
+	inRedis  int // stored there
 	short    bool
 
 	// Files for profiles of protected requests and of the memory of the server
@@ -50,7 +51,7 @@ type part struct {
 	measure func(*bench, context.Context) error
 }
 
-// The order matters: the last one writes to the folder.
+// The order matters: writes changes the folder, and redis has its own.
 var parts = []part{
 	{"disk", (*bench).disk},
 	{"lookup", (*bench).lookup},
@@ -58,6 +59,7 @@ var parts = []part{
 	{"cpu", (*bench).cpu},
 	{"reload", (*bench).reload},
 	{"writes", (*bench).writes},
+	{"redis", (*bench).redis},
 }
 
 func main() {
@@ -73,6 +75,7 @@ func main() {
 	var in, only string
 	flag.IntVar(&b.sessions, "sessions", 1_000_000, "how many sessions are stored")
 	flag.IntVar(&b.active, "active", 10_000, "how many of them are in use")
+	flag.IntVar(&b.inRedis, "redis-sessions", 200_000, "how many are stored in Redis, no more than sessions")
 	flag.BoolVar(&b.short, "short", false, "fewer rounds, to try it: the figures mean little")
 	flag.StringVar(&only, "parts", "", "measure these parts only, separated by commas: "+strings.Join(names(), ", "))
 	flag.StringVar(&b.cpuProfile, "cpuprofile", "", "the part cpu also writes a CPU profile of protected requests to this file")
@@ -109,6 +112,7 @@ func (b *bench) run(ctx context.Context, in, only string) (err error) {
 	if b.active < 2*clients || b.active > b.sessions {
 		return fmt.Errorf("%d sessions in use of %d: want at least %d, and no more than there are", b.active, b.sessions, 2*clients)
 	}
+	b.inRedis = min(b.inRedis, b.sessions)
 	if b.dir, err = os.MkdirTemp(in, "caddy-ldap-bench-"); err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func (b *bench) memory(ctx context.Context) error {
 	}
 	b.log.Printf("servers are idle, and in use, for %s", lasts)
 	// Each session is used six times in the minute.
-	cookies := b.folder.cookies(device)
+	cookies := cookieHeaders(b.folder.active, device)
 	err = atOnce(2, func(i int) error {
 		all, err := dial([]*server{plain, full}[i].ports[0], "", cookies)
 		if err != nil {

@@ -58,7 +58,7 @@ func (b *bench) reload(ctx context.Context) (err error) {
 		return err
 	}
 	for _, r := range both {
-		r.cookies = b.folder.cookies(device)
+		r.cookies = cookieHeaders(b.folder.active, device)
 		all, err := dial(r.server.ports[0], "", r.cookies)
 		if err != nil {
 			return err

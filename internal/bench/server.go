@@ -144,10 +144,10 @@ func (s *server) deviceCookie(site int) (string, error) {
 	return "", fmt.Errorf("the sign-in answered %s, without a device cookie", response.Status)
 }
 
-// cookies are the Cookie headers of the browsers in use.
-func (f *folder) cookies(device string) []string {
-	all := make([]string, len(f.active))
-	for i, c := range f.active {
+// cookieHeaders are those of the browsers that have these sessions.
+func cookieHeaders(sessions []credentials, device string) []string {
+	all := make([]string, len(sessions))
+	for i, c := range sessions {
 		all[i] = "sessionid=" + c.token.Value() + "; csrftoken=" + c.csrf + "; ldap_device=" + device
 	}
 	return all

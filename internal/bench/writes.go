@@ -16,10 +16,7 @@ import (
 // writes reports how many sessions the store creates and deletes in a second,
 // beside what the disk alone can do. Both are on disk when they return.
 func (b *bench) writes(ctx context.Context) (err error) {
-	lasts := 3 * time.Second
-	if b.short {
-		lasts = time.Second / 2
-	}
+	lasts := b.writesLast()
 	raw, err := rawSyncs(filepath.Join(b.dir, "raw"), lasts)
 	if err != nil {
 		return err
@@ -31,6 +28,19 @@ func (b *bench) writes(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	return b.writesOf(ctx, store, lasts, "sessions created a second", "sign-outs a second, durable")
+}
+
+// writesLast is how long one kind of writes is measured.
+func (b *bench) writesLast() time.Duration {
+	if b.short {
+		return time.Second / 2
+	}
+	return 3 * time.Second
+}
+
+// writesOf measures one store, and reports under these names.
+func (b *bench) writesOf(ctx context.Context, store sessionstore.Store, lasts time.Duration, creations, signOuts string) error {
 	for _, clients := range []int{1, 16, 64} {
 		var mu sync.Mutex
 		var keys []sessionstore.Key
@@ -56,7 +66,7 @@ func (b *bench) writes(ctx context.Context) (err error) {
 		if clients == 1 {
 			how = "one after the other"
 		}
-		b.report.other(perSecond(len(keys), time.Since(began)), "sessions created a second", "%s", how)
+		b.report.other(perSecond(len(keys), time.Since(began)), creations, "%s", how)
 
 		began = time.Now()
 		var next atomic.Int64
@@ -71,7 +81,7 @@ func (b *bench) writes(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
-		b.report.other(perSecond(len(keys), time.Since(began)), "sign-outs a second, durable", "%s", how)
+		b.report.other(perSecond(len(keys), time.Since(began)), signOuts, "%s", how)
 	}
 	return nil
 }
