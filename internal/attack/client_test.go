@@ -47,7 +47,9 @@ func (r reply) code() string {
 // sendOver sends a request on a connection of its own; fields are names and values
 // of header lines, in turn. A field Host is the request's Host.
 func sendOver(transport *http.Transport, method, url, body string, fields ...string) (reply, error) {
-	transport.DisableKeepAlives, transport.DisableCompression = true, true
+	// Not DisableKeepAlives: it sends Connection: close, and then net/http closes
+	// at once, with a reset, where it answered before it read a body to its end.
+	transport.DisableCompression = true
 	defer transport.CloseIdleConnections()
 	response, err := exchange.Send(exchange.Client(transport), method, url, body, fields...)
 	if err != nil {
