@@ -18,12 +18,13 @@ var signInInjections = []string{
 }
 
 // signInShapes are the filters that a directory was asked with, without values.
+// Re-checks ask for many accounts at a time.
 func signInShapes(asked *directorySeen) map[string]bool {
-	value := regexp.MustCompile(`=[^()]*\)`)
+	value, more := regexp.MustCompile(`=[^()]*\)`), regexp.MustCompile(`(\(entryUUID=\))+`)
 	shapes := map[string]bool{}
 	for _, r := range asked.all() {
 		if !r.Bind {
-			shapes[value.ReplaceAllString(r.Filter, "=)")] = true
+			shapes[more.ReplaceAllString(value.ReplaceAllString(r.Filter, "=)"), "(entryUUID=)")] = true
 		}
 	}
 	return shapes
@@ -72,11 +73,12 @@ func TestP72DirectoryNamesStayValuesInDNsAndFilters(t *testing.T) {
 			Password: ldaptest.DemoPassword, MemberOf: []string{"Ingenieria", "Jefes (todos) *"},
 		})
 	}
-	s := start(t, setup{directory: dir, block: directoryServiceLinesOf(dir) + "\ngroup_base ou=groups,dc=empresa,dc=local\nuser_filter (|(uid={user})(mail={user}))", site: `
+	s := start(t, setup{directory: dir, block: directoryServiceLinesOf(dir) + "\nrecheck 1s\ngroup_base ou=groups,dc=empresa,dc=local\nuser_filter (|(uid={user})(mail={user}))", site: `
 	require_session "Jefes (todos) *" Ingenieria
 	reverse_proxy UPSTREAM`})
 	asked := directoryWatch(s.directory)
-	s.signIn(t, juan)
+	wantServed(t, s.signIn(t, juan).get(t, "/"))
+	s.eventually(t, "the re-check of one account", func() bool { return len(signInRechecked(asked)) == 1 })
 	known := signInShapes(asked)
 	for _, name := range names {
 		client := s.sessionOf(t, s.trySignIn(t, fmt.Sprintf("m%x@empresa.local", name), ldaptest.DemoPassword))
@@ -85,11 +87,23 @@ func TestP72DirectoryNamesStayValuesInDNsAndFilters(t *testing.T) {
 			t.Errorf("the upstream got Remote-User %q, want %q alone", got, name)
 		}
 	}
+	s.eventually(t, "the re-checks of all accounts", func() bool { return len(signInRechecked(asked)) == 1+len(names) })
 	for shape := range signInShapes(asked) {
 		if !known[shape] {
 			t.Errorf("a name changed the filter to %s", shape)
 		}
 	}
+}
+
+// signInRechecked are the filters of re-checks that hold the names of an account.
+func signInRechecked(asked *directorySeen) map[string]bool {
+	filters := map[string]bool{}
+	for _, r := range asked.all() {
+		if strings.HasPrefix(r.Filter, "(|(|(uid=*)(mail=*))") {
+			filters[r.Filter] = true
+		}
+	}
+	return filters
 }
 
 // The identity is what the directory proved, whatever the name looked like: two
