@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/caddyauth/caddy-ldap/sessionstore"
@@ -28,6 +29,8 @@ func Open(options Options, logger *slog.Logger) (*Store, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
+	// Connections are opened for as long as the store is.
+	options.Addresses, options.TLS = slices.Clone(options.Addresses), options.TLS.Clone()
 	s := &Store{
 		options: options, keys: newKeys(options.Prefix), scripts: newScripts(), turns: newTurns(), log: logger,
 		journal: newJournal(), outage: newOutage(logger, options.Addresses), tried: make(chan struct{}),

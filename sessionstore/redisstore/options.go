@@ -11,7 +11,7 @@ import (
 	"github.com/redis/rueidis"
 )
 
-// Options of Open.
+// Options of Open, which keeps a copy.
 type Options struct {
 	// Addresses, host:port. One server's; with Sentinel those of the sentinels,
 	// with Cluster those of some nodes.
