@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"go.uber.org/zap"
 
 	"github.com/caddyauth/caddy-ldap/sessionstore"
 	"github.com/caddyauth/caddy-ldap/sessionstore/badgerstore"
@@ -220,8 +221,15 @@ const reasonEndedLate = "ended_late"
 // ended records the end of a session that no request asked about.
 func (h *storeHandle) ended(session *sessionstore.Session, result sessionstore.Result) {
 	app, ok := h.handler.newest().(*App)
+	if !ok {
+		// The store outlives its configurations, see closeLater, and what it has
+		// found out no other store will.
+		var err error
+		if app, err = activeApp(); err != nil {
+			return
+		}
+	}
 	switch {
-	case !ok:
 	case result == sessionstore.Invalid:
 		app.audit.sessionEnd(nil, "invalid_record")
 	case result == sessionstore.Unknown:
@@ -258,7 +266,8 @@ func (h *storeHandle) closeLater(sessions *sessionstore.Sessions) {
 		time.Sleep(unwatchedEvery)
 	}
 	if err := h.close(sessions); err != nil {
-		h.logger.Error("closing the session store failed", "error", err)
+		// There is no configuration left that h.logger could write to.
+		caddy.Log().Named("ldap_auth").Error("closing the session store failed", zap.Error(err))
 	}
 }
 

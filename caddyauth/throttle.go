@@ -92,6 +92,11 @@ type throttleHandle struct {
 	opened atomic.Pointer[openedThrottle]
 	later  sync.WaitGroup
 	stop   context.CancelFunc
+
+	// closed is set before close looks at what is open: who opens another one
+	// looks at it afterwards, so that one of the two closes that. No reload waits
+	// for sign-ins under way.
+	closed atomic.Bool
 }
 
 // openedThrottle is a throttle and the secret that its keys are made of.
@@ -174,6 +179,7 @@ func tellNotOpen(err error, told bool, logger *slog.Logger) bool {
 
 // close saves what the throttle has counted.
 func (h *throttleHandle) close() error {
+	h.closed.Store(true)
 	if h.stop != nil {
 		h.stop()
 		h.later.Wait()

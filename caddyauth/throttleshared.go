@@ -3,6 +3,7 @@ package caddyauth
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -41,6 +42,9 @@ func (h *storeHandle) agreedThrottle(ctx context.Context) (*throttle.Throttle, e
 	if !h.throttle.opened.CompareAndSwap(opened, next) {
 		// Somebody else was first; what they have opened is as good.
 		return h.throttle.opened.Load().Throttle, next.Close()
+	}
+	if h.throttle.closed.Load() {
+		return nil, errors.Join(throttle.ErrClosed, next.Close())
 	}
 	h.logger.Warn("the throttle's secret in the store is another one: counts of wrong passwords and known browsers begin anew")
 	// Sign-ins under way end with the old one; those that wait come again.
