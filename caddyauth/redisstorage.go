@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -40,24 +39,26 @@ type Redis struct {
 	TLS bool `json:"tls,omitempty"`
 
 	// A PEM file with the certificates that the servers' are verified by; sets
-	// tls. Default: the system's
+	// tls. Supports placeholders. Default: the system's
 	CAFile string `json:"ca_file,omitempty"`
 
-	// The host name that the servers' certificates must carry; sets tls.
-	// Sentinels and clusters name their servers by IP address, which certificates
-	// seldom do. Default: the host of each address
+	// The host name, or IP address, that the servers' certificates must carry;
+	// sets tls. Sentinels and clusters name their servers by IP address, which
+	// certificates seldom do. Supports placeholders. Default: the host of each
+	// address
 	ServerName string `json:"server_name,omitempty"`
 
 	// PEM files with a certificate and its key, for servers that ask for one, as
-	// Redis with TLS does unless it is told otherwise; sets tls. Default: none
+	// Redis with TLS does unless it is told otherwise; sets tls. The files' names
+	// support placeholders. Default: none
 	ClientCert *ClientCert `json:"client_cert,omitempty"`
 
 	// What the names of all keys begin with: those with another one share
 	// nothing. It has no braces. Default: ldap_auth
 	Prefix string `json:"prefix,omitempty"`
 
-	// The name of the primary that the sentinels watch. Default: no sentinels
-	// are asked
+	// The name of the primary that the sentinels watch. Supports placeholders.
+	// Default: no sentinels are asked
 	Sentinel string `json:"sentinel,omitempty"`
 
 	// The user at the sentinels. Supports placeholders. Default: the default user
@@ -97,7 +98,7 @@ func (r *Redis) provision() error {
 	if err := r.check(); err != nil {
 		return err
 	}
-	o := redisstore.Options{Prefix: r.Prefix, Sentinel: r.Sentinel, Cluster: r.Cluster}
+	o := redisstore.Options{Prefix: r.Prefix, Cluster: r.Cluster}
 	for _, configured := range r.Addresses {
 		filled, err := replaceAll(configured)
 		if err != nil {
@@ -112,18 +113,24 @@ func (r *Redis) provision() error {
 		elsewhere := r.Sentinel != "" || r.Cluster || !address.isLoopback()
 		r.exposed = r.exposed || !r.encrypted() && elsewhere
 	}
-	for _, secret := range []struct {
+	for _, text := range []struct {
 		option, configured string
 		filled             *string
 	}{
+		{"sentinel", r.Sentinel, &o.Sentinel},
 		{"username", r.Username, &o.Username},
 		{"password", r.Password, &o.Password},
 		{"sentinel_username", r.SentinelUsername, &o.SentinelUsername},
 		{"sentinel_password", r.SentinelPassword, &o.SentinelPassword},
 	} {
 		var err error
-		if *secret.filled, err = replaceAll(secret.configured); err != nil {
-			return fmt.Errorf("%s: %w", secret.option, err)
+		if *text.filled, err = replaceAll(text.configured); err != nil {
+			return fmt.Errorf("%s: %w", text.option, err)
+		}
+	}
+	if r.Sentinel != "" {
+		if err := checkSentinel(o.Sentinel); err != nil {
+			return err
 		}
 	}
 	config, pem, err := r.tlsConfig()
@@ -131,7 +138,7 @@ func (r *Redis) provision() error {
 		return err
 	}
 	o.TLS = config
-	r.options, r.resource = o, redisResource(o, r.ServerName, pem)
+	r.options, r.resource = o, redisResource(o, pem)
 	return nil
 }
 
@@ -158,6 +165,22 @@ func (r *Redis) check() error {
 			return err
 		}
 	}
+	return r.checkNames()
+}
+
+// checkNames finds what is wrong with the names. Those that may have
+// placeholders are looked at again when these are filled in.
+func (r *Redis) checkNames() error {
+	if r.Sentinel != "" && !strings.ContainsAny(r.Sentinel, "{}") {
+		if err := checkSentinel(r.Sentinel); err != nil {
+			return err
+		}
+	}
+	if r.ServerName != "" && !strings.ContainsAny(r.ServerName, "{}") {
+		if err := checkServerName(r.ServerName); err != nil {
+			return err
+		}
+	}
 	return r.checkPrefix()
 }
 
@@ -175,34 +198,6 @@ func (r *Redis) defaultPort() string {
 	return "6379"
 }
 
-// encrypted tells whether any of the options asks for TLS: one that is about
-// certificates and does nothing would be a trap.
-func (r *Redis) encrypted() bool {
-	return r.TLS || r.CAFile != "" || r.ServerName != "" || r.ClientCert != nil
-}
-
-// tlsConfig reads the files. pem is what they hold.
-func (r *Redis) tlsConfig() (config *tls.Config, pem []byte, err error) {
-	if !r.encrypted() {
-		return nil, nil, nil
-	}
-	config = &tls.Config{ServerName: r.ServerName, MinVersion: tls.VersionTLS12}
-	if r.CAFile != "" {
-		if config.RootCAs, pem, err = readCAs(r.CAFile); err != nil {
-			return nil, nil, fmt.Errorf("ca_file: %w", err)
-		}
-	}
-	if r.ClientCert != nil {
-		certificate, own, err := r.ClientCert.read()
-		if err != nil {
-			return nil, nil, fmt.Errorf("client_cert: %w", err)
-		}
-		config.Certificates = []tls.Certificate{*certificate}
-		pem = append(append(pem, 0), own...)
-	}
-	return config, pem, nil
-}
-
 // redisResources is the key of the hashes that name what is open. They are of
 // passwords, and of this process only: one that gets out tells nothing.
 var redisResources = newRedisResources()
@@ -217,8 +212,12 @@ func newRedisResources() []byte {
 // hold now. Two open stores on one Redis do each other no harm, so that another
 // password, address or certificate is simply another store: it is used from the
 // reload on, and the old one is closed.
-func redisResource(o redisstore.Options, serverName string, pem []byte) string {
+func redisResource(o redisstore.Options, pem []byte) string {
 	hash := hmac.New(sha256.New, redisResources)
+	serverName := ""
+	if o.TLS != nil {
+		serverName = o.TLS.ServerName
+	}
 	_, _ = fmt.Fprintf(hash, "%q %q %q %q %q %q %q %t %t %q %q", o.Addresses, o.Username, o.Password, o.Prefix,
 		o.Sentinel, o.SentinelUsername, o.SentinelPassword, o.Cluster, o.TLS != nil, serverName, pem)
 	return fmt.Sprintf("redis:%x", hash.Sum(nil))
