@@ -200,6 +200,9 @@ func (g *RequireSession) ServeHTTP(w http.ResponseWriter, r *http.Request, next 
 		if !watched {
 			defer q.answer.stopWatching()
 		}
+		if g.closedMeanwhile(q) {
+			return g.refuse(w, r, q, codeStoreUnavailable, required)
+		}
 		g.identify(r, q)
 		q.answer.renew = true
 		guard.handedOn = true
@@ -262,6 +265,10 @@ func (g *RequireSession) gather(f *facts, r *http.Request, q *request, required 
 		if f.originAllowed && g.site.policy.csrf == csrfToken {
 			f.tokenShown = csrfTokenSent(r, q.session.CSRF)
 		}
+		if g.closedMeanwhile(q) {
+			f.session = sessionFailed
+			return
+		}
 		if !q.session.Alive() {
 			// It ended while the client took its time with the form: a sign-out
 			// that was acknowledged meanwhile holds.
@@ -269,6 +276,18 @@ func (g *RequireSession) gather(f *facts, r *http.Request, q *request, required 
 		}
 	}
 	f.stale = g.Fresh > 0 && q.session.Age() > time.Duration(g.Fresh)
+}
+
+// closedMeanwhile tells whether a reload has closed the session's store since it was
+// looked up: a sign-out may have been acknowledged by the one that came after it.
+func (g *RequireSession) closedMeanwhile(q *request) bool {
+	err := q.session.Err()
+	if err == nil {
+		return false
+	}
+	g.site.app.logStoreError(q, "reading a session", err)
+	q.lookupErr = err
+	return true
 }
 
 // identify tells the handlers behind who is signed in.

@@ -11,7 +11,8 @@ import (
 )
 
 // A store that cannot be reached, or has no space, fails every request that needs
-// it, for as long as that lasts. A line for each would bury everything else, so
+// it, for as long as that lasts; so do the records of nodes that were updated before
+// this one. A line for each would bury everything else, so
 // each failure has one a minute, and the requests between share its reference: a
 // page that somebody reads to the operator leads to a line in any case.
 
@@ -38,7 +39,7 @@ type outage struct {
 // line tells whether a request that met err is worth a line, and the reference
 // that it has from now on: its own, or that of the line which stands for it.
 func (o *outages) line(err error, now time.Time, own func() string) (due bool, reference string) {
-	if !errors.Is(err, sessionstore.ErrUnavailable) && !errors.Is(err, sessionstore.ErrNoSpace) {
+	if !errors.Is(err, sessionstore.ErrUnavailable) && !errors.Is(err, sessionstore.ErrNoSpace) && !errors.Is(err, sessionstore.ErrNewerRecord) {
 		return true, own()
 	}
 	text := strings.Map(func(r rune) rune {

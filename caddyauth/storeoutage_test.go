@@ -41,6 +41,9 @@ func TestOneLineForManyRequests(t *testing.T) {
 func TestOutageLines(t *testing.T) {
 	unreachable := func(why string) error { return fmt.Errorf("reading session: %w: %s", sessionstore.ErrUnavailable, why) }
 	full := fmt.Errorf("storing session: %w", sessionstore.ErrNoSpace)
+	newer := func(format int) error {
+		return fmt.Errorf("reading session: %w: its format is %d", sessionstore.ErrNewerRecord, format)
+	}
 	other := errors.New("a defect")
 	began := time.Now()
 	var o outages
@@ -54,6 +57,8 @@ func TestOutageLines(t *testing.T) {
 		{unreachable("port 40001 refuses"), 0, "A", true, "A"},
 		{unreachable("port 40002 refuses"), time.Second, "B", false, "A"},
 		{full, time.Second, "C", true, "C"},
+		{newer(4), time.Second, "O", true, "O"},
+		{newer(5), time.Second, "P", false, "O"},
 		{other, time.Second, "D", true, "D"},
 		{other, time.Second, "E", true, "E"},
 		{unreachable("a wrong type"), time.Second, "F", true, "F"},

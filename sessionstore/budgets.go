@@ -12,7 +12,8 @@ import (
 //
 // A budget is a key with failures and places. Each call is done whole or not at
 // all, by one clock for all processes. A time in the future, where that clock
-// was set back, counts as now. What cannot be read counts as nothing, and goes.
+// was set back, counts as now. What cannot be read counts as nothing, and goes; what
+// a newer version has written stays, and a call that needs it fails (ErrNewerRecord).
 //
 // A place that is not settled within PlaceLease counts as a failure from the
 // time on at which it was taken: whoever took it may have died after a password

@@ -11,7 +11,10 @@ import "fmt"
 // unreadable as one that was damaged. Neither stops somebody who can write to the
 // store: that takes encryption.
 //
-// Records of older formats are read, never written (oldrecord.go).
+// Records of older formats are read, never written (oldrecord.go); those of newer
+// ones are left alone (newerrecord.go). So a new format has the next number, its
+// first byte stays what it is, and what a backend keeps beside the records stays
+// as it was. A folder of badgerstore gets a new version with it.
 const (
 	sessionFormat       = 3
 	oldestSessionFormat = 1
@@ -61,7 +64,7 @@ func AppendSession(dst []byte, key Key, s *Session) ([]byte, error) {
 }
 
 // DecodeSession reads the record b that was found under key. Whatever is wrong
-// with it, the error is an ErrInvalidRecord.
+// with it, the error is an ErrInvalidRecord; of a newer format, an ErrNewerRecord.
 func DecodeSession(b []byte, key Key) (*Session, error) {
 	var s *Session
 	var err error
@@ -127,7 +130,8 @@ func AppendUserRecord(dst []byte, r *UserRecord) ([]byte, error) {
 }
 
 // DecodeUserRecord reads the record b that was found for a user. Whatever is
-// wrong with it, the error is an ErrInvalidRecord.
+// wrong with it, the error is an ErrInvalidRecord; of a newer format, an
+// ErrNewerRecord.
 func DecodeUserRecord(b []byte, directory, id string) (UserRecord, error) {
 	if directory == "" || id == "" {
 		return UserRecord{}, fmt.Errorf("%w: it is the record of no user", ErrInvalidRecord)

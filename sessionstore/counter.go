@@ -53,7 +53,7 @@ func AppendCounter(dst []byte, c *Counter) ([]byte, error) {
 }
 
 // DecodeCounter reads the record b that was found for key. Whatever is wrong
-// with it, the error is an ErrInvalidRecord.
+// with it, the error is an ErrInvalidRecord; of a newer format, an ErrNewerRecord.
 func DecodeCounter(b []byte, key [16]byte) (Counter, error) {
 	d, err := newDecoder(b, counterFormat, counterFormat)
 	if err != nil {

@@ -37,7 +37,7 @@ func TestCounterRecordRoundTrip(t *testing.T) {
 			t.Errorf("cut to %d: %v", i, err)
 		}
 		bad := append([]byte(nil), good...)
-		bad[i] ^= 4
+		bad[i] ^= 64
 		if _, err := DecodeCounter(bad, [16]byte{}); !errors.Is(err, ErrInvalidRecord) {
 			t.Errorf("byte %d changed: %v", i, err)
 		}
@@ -82,7 +82,7 @@ func TestSecretRecordRoundTrip(t *testing.T) {
 	}
 	for i := range good {
 		bad := append([]byte(nil), good...)
-		bad[i] ^= 4
+		bad[i] ^= 64
 		for _, b := range [][]byte{good[:i], bad} {
 			if got, err := DecodeSecret(b, "device"); got != nil || !errors.Is(err, ErrInvalidRecord) {
 				t.Errorf("damaged at %d: %q, %v", i, got, err)

@@ -41,11 +41,13 @@ func newPackedDecoder(b []byte, format byte, subject []byte) (*decoder, error) {
 }
 
 func checkRecord(b []byte, oldest, newest byte, subject []byte) (fields []byte, err error) {
+	if len(b) > 0 {
+		if err := checkFormat(b[0], oldest, newest); err != nil {
+			return nil, err
+		}
+	}
 	if len(b) < 1+checksum || len(b) > MaxRecord {
 		return nil, fmt.Errorf("%w: it is %d bytes long", ErrInvalidRecord, len(b))
-	}
-	if b[0] < oldest || b[0] > newest {
-		return nil, fmt.Errorf("%w: its format is %d, known are those up to %d", ErrInvalidRecord, b[0], newest)
 	}
 	end := len(b) - checksum
 	if recordChecksum(b[:end], subject) != binary.BigEndian.Uint32(b[end:]) {

@@ -2,7 +2,6 @@ package sessionstore
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"sync"
 	"time"
@@ -169,7 +168,7 @@ func (s *Sessions) askDoubt(ctx context.Context, key Key) {
 	switch {
 	case err == nil && !there:
 		s.tellLate(s.kill(key))
-	case err != nil && !errors.Is(err, ErrInvalidRecord):
+	case err != nil && !isThere(err):
 	case asked-d.since >= int64(doubtFor):
 		s.doubts.settled(key, d.since)
 	}

@@ -21,6 +21,7 @@ type fakeStore struct {
 	counters map[[16]byte]Counter
 	secrets  map[string][]byte
 	invalid  map[Key]bool
+	newer    map[Key]bool
 	mark     time.Time
 	closed   bool
 	touches  [][]Touch
@@ -47,7 +48,7 @@ func newFakeStore() *fakeStore {
 	return &fakeStore{
 		records: map[Key]*fakeRecord{}, users: map[[2]string]UserRecord{},
 		counters: map[[16]byte]Counter{}, secrets: map[string][]byte{},
-		invalid: map[Key]bool{}, failing: map[string]error{},
+		invalid: map[Key]bool{}, newer: map[Key]bool{}, failing: map[string]error{},
 	}
 }
 
@@ -56,7 +57,7 @@ func (f *fakeStore) reopened() *fakeStore {
 	next := newFakeStore()
 	next.records, next.users = f.records, f.users
 	next.counters, next.secrets = f.counters, f.secrets
-	next.invalid, next.mark = f.invalid, f.mark
+	next.invalid, next.newer, next.mark = f.invalid, f.newer, f.mark
 	return next
 }
 
@@ -110,6 +111,9 @@ func (f *fakeStore) Get(ctx context.Context, key Key) (*Session, time.Time, bool
 	if err == nil && f.invalid[key] {
 		err = ErrInvalidRecord
 	}
+	if err == nil && ok && f.newer[key] {
+		err = ErrNewerRecord
+	}
 	after := f.afterGet
 	f.mu.Unlock()
 	if after != nil {
@@ -146,6 +150,9 @@ func (f *fakeStore) update(ctx context.Context, key Key, s *Session) (bool, erro
 		return false, ErrInvalidRecord
 	}
 	r := f.records[key]
+	if r != nil && f.newer[key] {
+		return false, ErrNewerRecord
+	}
 	if r != nil {
 		f.records[key] = &fakeRecord{s, r.seen}
 	}

@@ -25,6 +25,15 @@ func (h Handle) Alive() bool {
 	return at == 0 || !h.sessions.ended.mayHave(e.key, at-1)
 }
 
+// Err is ErrClosed once the sessions are closed: nobody tells them of the session's
+// end any more, so that whether it still lives is not known.
+func (h Handle) Err() error {
+	if h.sessions != nil && h.sessions.closed.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
 // current is the session's entry: the handle's own, or the one that came after
 // it if that was evicted and loaded again.
 func (h Handle) current() *entry {

@@ -71,7 +71,11 @@ func (s *Sessions) show(ctx context.Context, l *Listed, limits Limits) (Entry, b
 	if s.past(l, limits, 0) {
 		return Entry{}, false, nil
 	}
-	return s.showKey(ctx, l.Key, limits)
+	entry, ok, err := s.showKey(ctx, l.Key, limits)
+	if errors.Is(err, ErrNewerRecord) {
+		return Entry{}, false, nil // the others are to be seen, and ended, all the same
+	}
+	return entry, ok, err
 }
 
 func (s *Sessions) showKey(ctx context.Context, key Key, limits Limits) (Entry, bool, error) {

@@ -261,11 +261,15 @@ func (e *entry) refuse(now int64) {
 // drop has the store drop a session that is refused anyway. The request's own
 // end does not stop it, and its failure changes nothing for the request.
 func (s *Sessions) drop(ctx context.Context, keys ...Key) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-	defer cancel()
-	err := s.store.Drop(ctx, keys)
+	err := s.dropNow(ctx, keys...)
 	if err != nil {
 		s.logger.Debug("dropping a refused session failed", "error", err)
 	}
 	return err == nil
+}
+
+func (s *Sessions) dropNow(ctx context.Context, keys ...Key) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	return s.store.Drop(ctx, keys)
 }

@@ -43,6 +43,9 @@ func (s *Sessions) Lookup(ctx context.Context, token Token, limits Limits, touch
 	if s.closed.Load() {
 		return Handle{}, Unknown, ErrClosed
 	}
+	if s.shared != nil {
+		s.keepLease()
+	}
 	key := token.Key()
 	if e := s.memory.get(key); e != nil {
 		if h, why := s.use(e, limits, touch); why == lives {
@@ -132,10 +135,19 @@ func (e *entry) pastAbsolute(limits Limits, now int64) bool {
 // others it is gone. If the store fails to drop it, its entry stays in memory,
 // dead, so that it is not found expired again with every request.
 func (s *Sessions) expire(ctx context.Context, h Handle, idle bool) (Handle, Result, error) {
+	dropped := false
+	if idle && s.shared != nil {
+		// A store that refuses this refuses last-seen times too, so the session may be
+		// in use on another node all the while.
+		if err := s.dropNow(ctx, h.entry.key); err != nil {
+			return Handle{}, Unknown, fmt.Errorf("ending session past its idle limit: %w", err)
+		}
+		dropped = true
+	}
 	if !h.entry.dead.CompareAndSwap(false, true) {
 		return Handle{}, Unknown, nil
 	}
-	if s.drop(ctx, h.entry.key) {
+	if dropped || s.drop(ctx, h.entry.key) {
 		s.forgetEnded(h.entry.key)
 	}
 	how := forGood

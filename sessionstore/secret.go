@@ -38,7 +38,7 @@ func AppendSecret(dst []byte, name string, secret []byte) ([]byte, error) {
 }
 
 // DecodeSecret reads the record b that was found for name. Whatever is wrong
-// with it, the error is an ErrInvalidRecord.
+// with it, the error is an ErrInvalidRecord; of a newer format, an ErrNewerRecord.
 func DecodeSecret(b []byte, name string) ([]byte, error) {
 	d, err := newDecoder(b, secretFormat, secretFormat)
 	if err != nil {

@@ -41,6 +41,7 @@ type Sessions struct {
 	doubts   doubts
 	suspects suspects
 	shared   *guardedShared // nil: nobody else changes the store's records
+	lease    lease
 
 	// changes keeps two changes of one session apart, users two trims of one
 	// user's sessions.
@@ -117,7 +118,7 @@ func New(store Store, options Options, logger *slog.Logger) *Sessions {
 	}
 	if shared, ok := store.(Shared); ok {
 		s.shared = &guardedShared{guard: guard, store: shared}
-		shared.Notify(s.changedElsewhere, s.lostTrack)
+		shared.Notify(s.changedElsewhere, s.lostTrack, s.renew)
 		s.keepers.Go(func() { s.suspectLoop(s.ctx) })
 	}
 	s.keepers.Go(func() { s.flushLoop(s.ctx) })
@@ -218,8 +219,11 @@ func (s *Sessions) Replaced(ctx context.Context, token Token) bool {
 	if at, ok := s.replaced.when(key); ok && s.nanos()-at < int64(replacedFor) {
 		return true
 	}
-	if s.shared == nil || s.closed.Load() {
+	if s.shared == nil {
 		return false
+	}
+	if s.closed.Load() {
+		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, cleanupTimeout)
 	defer cancel()
@@ -258,5 +262,9 @@ func (s *Sessions) shutDown() error {
 	if err != nil {
 		err = fmt.Errorf("storing last-seen times: %w", err)
 	}
-	return errors.Join(err, s.saveMark(ctx), s.store.Close())
+	err = errors.Join(err, s.saveMark(ctx), s.store.Close())
+	if s.Watched() {
+		go s.watchOut()
+	}
+	return err
 }

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -27,15 +28,16 @@ type node struct {
 	cluster *cluster
 	changed func(Key)
 	lost    func()
+	heard   func(time.Time)
 	quiet   bool // nobody is told of what this one updates
 
 	afterCreate error // of a session that was stored
 }
 
-func (n *node) Notify(changed func(Key), lost func()) {
+func (n *node) Notify(changed func(Key), lost func(), heard func(time.Time)) {
 	n.cluster.mu.Lock()
 	defer n.cluster.mu.Unlock()
-	n.changed, n.lost = changed, lost
+	n.changed, n.lost, n.heard = changed, lost, heard
 	n.cluster.nodes = append(n.cluster.nodes, n)
 }
 
@@ -193,18 +195,21 @@ func TestWhatEndsOnAnotherNodeIsRefusedHere(t *testing.T) {
 }
 
 func TestOtherGroupsOfAnotherNodeHoldHere(t *testing.T) {
-	here, there, _ := newNodes(t)
-	token, h := here.signIn(hour)
-	answer := here.open(h, true)
-	for _, group := range []string{"a", "b"} {
-		if _, ok, err := there.Regroup(t.Context(), there.want(Live, token, hour, true), []Group{{ID: group}}, ""); !ok || err != nil {
-			t.Fatal(ok, err)
+	synctest.Test(t, func(t *testing.T) {
+		here, there, _ := newNodes(t)
+		token, h := here.signIn(hour)
+		answer := here.open(h, true)
+		for _, group := range []string{"a", "b"} {
+			if _, ok, err := there.Regroup(t.Context(), there.want(Live, token, hour, true), []Group{{ID: group}}, ""); !ok || err != nil {
+				t.Fatal(ok, err)
+			}
+			here.wantGroup(token, group)
 		}
-		here.wantGroup(token, group)
-	}
-	if !here.askSuspects(t.Context()) || answer.told.Load() != 0 {
-		t.Error("an answer of a session that lives was ended")
-	}
+		here.changedElsewhere(token.Key())
+		if synctest.Wait(); answer.told.Load() != 0 {
+			t.Error("an answer of a session that lives was ended")
+		}
+	})
 }
 
 // A read that crosses a change elsewhere begins again, or its result would stay
@@ -291,31 +296,38 @@ func TestALossDropsTheMemoryAndNoLastSeenTime(t *testing.T) {
 
 func TestASessionPastItsLimitsStaysSoAfterALoss(t *testing.T) {
 	here, _, store := newNodes(t)
-	token, _ := here.signIn(hour)
-	here.want(Live, token, hour, true)
+	limits := Limits{Idle: 2 * time.Hour, Absolute: time.Hour}
+	token, _ := here.signIn(limits)
+	here.want(Live, token, limits, true)
 	here.store.fail("Drop", errors.New("disk on fire"))
 	here.clock.pass(time.Hour)
-	here.want(Expired, token, hour, true)
+	here.want(Expired, token, limits, true)
 	store.lost()
 	store.changed(token.Key())
-	here.want(Unknown, token, hour, true)
+	here.want(Unknown, token, limits, true)
 }
 
 // The store fails when it is asked about an open answer: it is asked again.
 func TestAnOpenAnswerOfASessionThatEndedWhileTheStoreFailed(t *testing.T) {
-	here, there, _ := newNodes(t)
-	token, _ := there.signIn(hour)
-	answer := here.open(here.want(Live, token, hour, true), false)
-	here.store.fail("Get", errors.New("gone fishing"))
-	if ok, err := there.store.Delete(t.Context(), token.Key()); !ok || err != nil {
-		t.Fatal(ok, err)
-	}
-	here.changedElsewhere(token.Key())
-	if here.askSuspects(t.Context()); answer.told.Load() != 0 {
-		t.Error("a store that cannot say has ended an answer")
-	}
-	here.store.fail("Get", nil)
-	answer.wantTold(t)
+	synctest.Test(t, func(t *testing.T) {
+		here, there, _ := newNodes(t)
+		token, _ := there.signIn(hour)
+		answer := here.open(here.want(Live, token, hour, true), false)
+		here.store.fail("Get", errors.New("gone fishing"))
+		if ok, err := there.store.Delete(t.Context(), token.Key()); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		here.changedElsewhere(token.Key())
+		time.Sleep(3 * suspectEvery)
+		if synctest.Wait(); answer.told.Load() != 0 {
+			t.Error("a store that cannot say has ended an answer")
+		}
+		here.store.fail("Get", nil)
+		time.Sleep(suspectEvery)
+		if synctest.Wait(); answer.told.Load() != 1 {
+			t.Error("the open answer goes on")
+		}
+	})
 }
 
 // An answer that begins to be watched after its session has ended elsewhere, by

@@ -14,6 +14,9 @@ import (
 // call whose context ends returns the context's error; whether a write was
 // applied is then not known.
 //
+// A record that a newer version of this program has written (ErrNewerRecord) is
+// never changed or replaced, only ended: what needs it is an error.
+//
 // A session is kept at least until the latest deadline that its own limits
 // allow; dropping it later is the store's housekeeping and never decides
 // whether it is valid. The store does not change a session that it was given,
@@ -72,12 +75,13 @@ type Store interface {
 	// Count returns how much is there, without reading records.
 	Count(ctx context.Context) (Counts, error)
 
-	// User returns a user's record. A missing one is ok == false.
+	// User returns a user's record. A missing one is ok == false, one that cannot be
+	// trusted ErrInvalidRecord.
 	User(ctx context.Context, directory, id string) (record UserRecord, ok bool, err error)
 
 	// Users returns a page of at most limit user records that begins behind
 	// after ("": at the first), in a fixed order, and where the next one begins:
-	// "" after the last. A damaged record is passed over.
+	// "" after the last. A record that cannot be read is passed over.
 	Users(ctx context.Context, after string, limit int) (page []UserRecord, next string, err error)
 
 	// Mark stores at as the latest time that was ever seen here, unless a later
@@ -115,14 +119,16 @@ type Shared interface {
 	// Notify has functions called from now on, until Close: changed for every
 	// session that somebody may have created, updated or deleted, this store
 	// included, and lost when some calls of changed were or may have been missed:
-	// whatever was read before then may be of the past.
+	// whatever was read before then may be of the past. heard comes several times a
+	// second while the store can say, with a time: every change that was made before
+	// it has been told.
 	//
-	// Either comes within a second, or the store cannot be reached and says lost.
-	// What a Get returns that begins after a call is no older than the change;
-	// a call may come while a Get is under way, and then concerns it too. Both are
-	// called in a goroutine of the store, which waits for them: they are quick and
-	// do not call the store. Notify is called once, before any other method.
-	Notify(changed func(Key), lost func())
+	// changed or lost comes within a second, or the store cannot be reached and says
+	// lost. What a Get returns that begins after a call is no older than the change;
+	// a call may come while a Get is under way, and then concerns it too. All are
+	// called in goroutines of the store, which wait for them: they are quick and do
+	// not call the store. Notify is called once, before any other method.
+	Notify(changed func(Key), lost func(), heard func(time.Time))
 
 	// Replaced tells whether a Create of anybody's has replaced the session of
 	// key within the last minute, about.
@@ -168,6 +174,11 @@ var (
 	// ErrInvalidRecord is a record that was read but cannot be trusted. The
 	// session that it was is refused; it is not a failure of the store.
 	ErrInvalidRecord = errors.New("invalid session record")
+
+	// ErrNewerRecord is a record of a format that is newer than those known here.
+	// This node cannot tell what it says, and it is no reason to end the session:
+	// it is a failure of the store like any other, until the node is updated.
+	ErrNewerRecord = errors.New("record of a newer version: update this node")
 
 	// ErrNoSpace is a store that takes no new records because its disk is nearly
 	// full. It still answers reads and deletes sessions, and takes new ones again

@@ -98,6 +98,8 @@ func (s *Sessions) dropListed(ctx context.Context, l *Listed, limits Limits, sla
 		stored, seen, ok, err := s.store.Get(ctx, l.Key)
 		switch {
 		case errors.Is(err, ErrInvalidRecord):
+		case errors.Is(err, ErrNewerRecord):
+			return false, nil // whoever can read it sweeps it
 		case err != nil:
 			return false, err
 		case !ok:

@@ -2,10 +2,12 @@ package sessionstore
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
 
-// Watcher is told that the session of an answer that is still open has ended.
+// Watcher is told that the session of an answer that is still open has ended, or
+// that nobody can say any more whether it has.
 type Watcher interface {
 	// SessionEnded ends the answer. It must not block, must not call the
 	// sessions, and is called at most once, never after Watch.Stop has returned.
@@ -47,8 +49,11 @@ func (s *Sessions) watchList(key Key) *watchList {
 // Watch has watcher told, through w, when the session ends: signed out, revoked,
 // replaced or past its absolute limit; and, from WhenIdle on, past its idle
 // limit too. An end on this node is told before it is acknowledged, one by a
-// limit or on another node within two seconds. It is false, and nothing is
-// watched, if the session has ended already. The caller stops every watch.
+// limit or on another node within two seconds. A Shared store that for a minute
+// cannot say whether somebody else has ended the session ends the watched answers
+// too, and those alone: the session may live, and the next request asks the store.
+// Watch is false, and nothing is watched, if the session has ended already. The
+// caller stops every watch.
 func (h Handle) Watch(w *Watch, watcher Watcher) bool {
 	if h.entry == nil {
 		return false
@@ -69,7 +74,7 @@ func (h Handle) Watch(w *Watch, watcher Watcher) bool {
 	// What was changed elsewhere before the watch has left the memory, and nobody
 	// was there to be told.
 	if h.sessions.shared != nil && h.entry.evictedAt.Load() != 0 {
-		h.sessions.suspects.add(h.entry.key, h)
+		h.sessions.suspect(h, true)
 	}
 	return true
 }
@@ -138,9 +143,10 @@ const (
 	notThere                  // for all but those that its idle limit did not end
 )
 
-// endAnswers tells the open answers of a session that it has ended. Those that
-// its idle limit does not end go on, at most to the absolute limit.
-func (s *Sessions) endAnswers(key Key, how ending) {
+// endAnswers tells the open answers of a session that it has ended, and returns
+// how many it has told. Those that its idle limit does not end go on, at most to
+// the absolute limit.
+func (s *Sessions) endAnswers(key Key, how ending) (told int) {
 	list := s.watchList(key)
 	list.mu.Lock()
 	defer list.mu.Unlock()
@@ -153,9 +159,11 @@ func (s *Sessions) endAnswers(key Key, how ending) {
 		case how == notThere && w.spared && !w.whenIdle:
 		default:
 			w.tell()
+			told++
 		}
 		w = next
 	}
+	return told
 }
 
 // tell takes w out of its ring and ends its answer. The caller holds the lock.
@@ -208,8 +216,13 @@ func (s *Sessions) askStore(ctx context.Context, ask map[Key]Handle) {
 	ctx, cancel := context.WithTimeout(ctx, touchTimeout)
 	defer cancel()
 	for key, h := range ask {
-		if found, result, err := s.lookupStored(ctx, key, h.limits, false); err == nil {
+		found, result, err := s.lookupStored(ctx, key, h.limits, false)
+		switch {
+		case err == nil:
 			s.tellEnded(found.Session, result)
+		case errors.Is(err, ErrNewerRecord):
+			// No later look would be told either: what is known here holds.
+			s.endAnswers(key, byIdleLimit)
 		}
 	}
 }

@@ -43,8 +43,8 @@ func switchesOff() []switchOff {
 			"\tcase signIn:\n\t\treturn g.site.askToSignIn(w, r, q)\n",
 			"\tcase signIn:\n\t\treturn caddyhttp.Error(http.StatusUnauthorized, errors.New(string(reason)))\n"}},
 		{rule: "R03", part: "every other refusal", edit: edit{"caddyauth/require.go",
-			"\t\treturn g.refuse(",
-			"\t\tif reason != \"\" {\n\t\t\treturn caddyhttp.Error(refusalOf(reason).status, errors.New(string(reason)))\n\t\t}\n\t\treturn g.refuse("}},
+			"\tdefault:\n\t\treturn g.refuse(",
+			"\tdefault:\n\t\tif reason != \"\" {\n\t\t\treturn caddyhttp.Error(refusalOf(reason).status, errors.New(string(reason)))\n\t\t}\n\t\treturn g.refuse("}},
 
 		// R4: what no line opens is closed, and lines mean canonical paths.
 		{rule: "R04", part: "what is not public is closed", edit: edit{"caddyauth/decide.go",

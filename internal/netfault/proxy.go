@@ -10,11 +10,11 @@ import (
 // Proxy forwards TCP connections to one server and can be made to fail while
 // they are open. It looks at no byte, so TLS passes unbroken.
 type Proxy struct {
-	target   string
 	listener net.Listener
 	wg       sync.WaitGroup
 
 	mu        sync.Mutex
+	target    string
 	links     map[*link]struct{}
 	accepted  int
 	closed    bool
@@ -142,6 +142,14 @@ func (p *Proxy) Resume() {
 	}
 }
 
+// Lead has later connections forwarded to another server, as a name or a load
+// balancer may that the client knows nothing of.
+func (p *Proxy) Lead(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
 // Cut closes every connection that is open now. Later ones are forwarded.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
@@ -168,13 +176,13 @@ func (p *Proxy) accept() {
 		}
 		p.mu.Lock()
 		p.accepted++
-		refusing := p.refusing
+		refusing, target := p.refusing, p.target
 		p.mu.Unlock()
 		if refusing {
 			client.Close()
 			continue
 		}
-		server, err := net.Dial("tcp", p.target)
+		server, err := net.Dial("tcp", target)
 		if err != nil {
 			client.Close()
 			continue

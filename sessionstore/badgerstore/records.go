@@ -2,6 +2,7 @@ package badgerstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"time"
@@ -167,6 +168,17 @@ func decodeRecord(item *badger.Item) (session *sessionstore.Session, ok bool, er
 		return nil
 	})
 	return session, ok && err == nil, err
+}
+
+// asDamage is why a record cannot be read. Nobody shares a folder, and the version of
+// the folder keeps those of newer versions out of it (checkFormat in folder.go): what
+// has the byte of a newer format here is damaged like any other. Else its user would
+// be told that the store fails until the session is past its limits.
+func asDamage(err error) error {
+	if errors.Is(err, sessionstore.ErrNewerRecord) {
+		return fmt.Errorf("%w: its format is newer than that of its folder", sessionstore.ErrInvalidRecord)
+	}
+	return err
 }
 
 // setSession writes the record of a session and its place in the index: they

@@ -34,7 +34,7 @@ func (s *Store) Secret(ctx context.Context, name string, fresh []byte) ([]byte, 
 				secret, err = sessionstore.DecodeSecret(stored, name)
 				switch {
 				case err != nil:
-					s.log.Warn("secret cannot be read and is replaced", "name", name, "error", err)
+					s.log.Warn("secret cannot be read and is replaced", "name", name, "error", asDamage(err))
 				case !s.committer.doubt:
 					return nil
 				default:
@@ -65,7 +65,7 @@ func (s *Store) storedSecret(ctx context.Context, name string, full error) (secr
 			return errors.Join(full, err)
 		}
 		if secret, err = sessionstore.DecodeSecret(stored, name); err != nil {
-			return errors.Join(full, err)
+			return errors.Join(full, asDamage(err))
 		}
 		return nil
 	})

@@ -76,7 +76,7 @@ func (s *Store) Get(ctx context.Context, key sessionstore.Key) (session *session
 			return err
 		}
 		if session, err = sessionstore.DecodeSession(b, key); err != nil {
-			return err
+			return asDamage(err)
 		}
 		lastSeen = session.Created
 		if b, err = value(txn, seenKey(key)); err != nil {
@@ -118,7 +118,7 @@ func (s *Store) User(ctx context.Context, directory, id string) (record sessions
 		}
 		record, err = sessionstore.DecodeUserRecord(b, directory, id)
 		ok = err == nil
-		return err
+		return asDamage(err)
 	})
 	if err != nil {
 		return sessionstore.UserRecord{}, false, fmt.Errorf("reading user record: %w", err)
@@ -199,7 +199,7 @@ func (s *Store) nextUserRecord(txn *badger.Txn, session *sessionstore.Session) (
 	var record sessionstore.UserRecord
 	if b != nil {
 		if record, err = sessionstore.DecodeUserRecord(b, u.Directory, u.ID); err != nil {
-			s.log.Warn("user record cannot be read and begins anew", "directory", u.Directory, "error", err)
+			s.log.Warn("user record cannot be read and begins anew", "directory", u.Directory, "error", asDamage(err))
 		}
 	}
 	record = record.SignedIn(session)

@@ -234,6 +234,7 @@ func TestInvalidRecords(t *testing.T) {
 		"cut short":               record[:len(record)/2],
 		"empty":                   {},
 		"of another format":       append([]byte{99}, record[1:]...),
+		"of a newer format":       append([]byte{record[0] + 1}, record[1:]...), // in a folder of today's
 	} {
 		key := storetest.NewKey()
 		put(t, s, sessionKey(key), b)
@@ -266,9 +267,11 @@ func TestInvalidRecords(t *testing.T) {
 		t.Errorf("last-seen time of another session: Update: ok %v, error %v, want ErrInvalidRecord", ok, err)
 	}
 
-	put(t, s, userKey("empresa.local", "id-1"), []byte("nonsense"))
-	if _, ok, err := s.User(ctx, "empresa.local", "id-1"); ok || !errors.Is(err, sessionstore.ErrInvalidRecord) {
-		t.Errorf("user record: ok %v, error %v, want ErrInvalidRecord", ok, err)
+	for _, spoilt := range []string{"\x04 of a newer format", "nonsense"} {
+		put(t, s, userKey("empresa.local", "id-1"), []byte(spoilt))
+		if _, ok, err := s.User(ctx, "empresa.local", "id-1"); ok || !errors.Is(err, sessionstore.ErrInvalidRecord) {
+			t.Errorf("user record %q: ok %v, error %v, want ErrInvalidRecord", spoilt, ok, err)
+		}
 	}
 	if err := s.Create(ctx, storetest.NewKey(), good, nil); err != nil {
 		t.Errorf("a damaged user record stops the user's sign-in: %v", err)

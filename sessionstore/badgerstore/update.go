@@ -44,7 +44,7 @@ func update(txn *badger.Txn, key sessionstore.Key, record []byte, session *sessi
 	}
 	before, err := sessionstore.DecodeSession(old, key)
 	if err != nil {
-		return false, err
+		return false, asDamage(err)
 	}
 	last, err := value(txn, seenKey(key))
 	if err != nil {

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -51,6 +52,9 @@ func (s *Store) Settle(ctx context.Context, settled sessionstore.Settlement) (ov
 		if err != nil || len(numbers) < 1 {
 			return errAnswer
 		}
+		if numbers[0] == newerBudget {
+			return errNewerBudget
+		}
 		s.warnOfDamage(numbers[0])
 		overflow, err = indices(numbers[1:], len(settled.Held))
 		return err
@@ -70,7 +74,11 @@ func (s *Store) Counter(ctx context.Context, key [16]byte) (c sessionstore.Count
 		if err != nil || value == "" {
 			return err
 		}
-		if c, err = sessionstore.DecodeCounter([]byte(value), key); err != nil {
+		c, err = sessionstore.DecodeCounter([]byte(value), key)
+		if errors.Is(err, sessionstore.ErrNewerRecord) {
+			return err
+		}
+		if err != nil {
 			s.warnOfDamage(1)
 			return nil
 		}
@@ -117,6 +125,9 @@ func (s *Store) decodeReserved(answer rueidis.RedisMessage, groups [][]sessionst
 	if err != nil {
 		return reserved, errAnswer
 	}
+	if damaged == newerBudget {
+		return reserved, errNewerBudget
+	}
 	s.warnOfDamage(damaged)
 	reserved.Taken = taken == 1
 	for g, part := range parts[2:] {
@@ -142,6 +153,14 @@ func (s *Store) decodeReserved(answer rueidis.RedisMessage, groups [][]sessionst
 	}
 	return reserved, nil
 }
+
+// newerBudget is the scripts' answer, in place of how many values were damaged, that
+// a budget's value is of a newer format.
+const newerBudget = -1
+
+// errNewerBudget: what such a value counts is not known, and must not count as
+// nothing.
+var errNewerBudget = fmt.Errorf("%w: it has counts of failed sign-ins", sessionstore.ErrNewerRecord)
 
 // indices are numbers that must be places in a list of n.
 func indices(numbers []int64, n int) ([]int, error) {

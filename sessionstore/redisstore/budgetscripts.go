@@ -5,6 +5,9 @@ package redisstore
 //	1 | window (4 bytes) | number of failures (2) | time (6) of each failure |
 //	time (6) and attempt (16) of each place
 //
+// The first byte is the format; a higher one, up to 31, is that of a newer version:
+// such a value is left as it is, and the step that needs it fails.
+//
 // Times are milliseconds since 1970, windows milliseconds: the longest that the
 // budget was counted with. Numbers of scripts are floats, which hold them
 // exactly. Beside the hash of the values of each space stands a sorted set of
@@ -26,6 +29,7 @@ local longest = 30 * 86400 * 1000
 local most_failures = 1000
 local spaces = {{hash = KEYS[1], ends = KEYS[2], seen = {}}, {hash = KEYS[3], ends = KEYS[4], seen = {}}}
 local damaged = 0
+local newer = false
 
 local function decode(value)
 	if #value < 7 or string.byte(value, 1) ~= 1 then return nil end
@@ -62,7 +66,9 @@ local function entry(space, key)
 	if e then return e end
 	local value = redis.call('HGET', s.hash, key)
 	e = value and decode(value)
-	if not e then
+	if not e and value and #value > 0 and string.byte(value, 1) > 1 and string.byte(value, 1) < 32 then
+		e = {window = 0, times = {}, places = {}, newer = true}
+	elseif not e then
 		if value then damaged = damaged + 1 end
 		e = {window = 0, times = {}, places = {}, changed = value and true}
 	end
@@ -87,6 +93,13 @@ local function collect(space, n)
 	end
 	local strays = redis.call('ZRANGE', s.ends, '(' .. (now + longest), '+inf', 'BYSCORE', 'LIMIT', 0, n)
 	for _, key in ipairs(strays) do entry(space, key).changed = true end
+end
+
+-- needed is the entry of a budget that the attempt has to do with.
+local function needed(b)
+	local e = entry(b.space, b.key)
+	if e.newer then newer = true end
+	return e
 end
 
 -- room tells whether e may have an entry, and counts it if it is a new one.
@@ -141,7 +154,7 @@ end
 local function store_all()
 	for _, s in ipairs(spaces) do
 		for key, e in pairs(s.seen) do
-			if e.changed then store(s, key, e) end
+			if e.changed and not e.newer then store(s, key, e) end
 		end
 	end
 end
@@ -188,7 +201,7 @@ local function standing(e, b)
 end
 
 local held, i = budgets(3)
-for _, b in ipairs(held) do leave(entry(b.space, b.key)) end
+for _, b in ipairs(held) do leave(needed(b)) end
 
 local answer = {0, 0}
 local groups = tonumber(ARGV[i])
@@ -199,7 +212,7 @@ for g = 1, groups do
 	local blocked, by, full, overflow = 0, 0, 0, {}
 	local places = {}
 	for n, b in ipairs(group) do
-		local e = entry(b.space, b.key)
+		local e = needed(b)
 		local for_ms, is_full = standing(e, b)
 		if for_ms > blocked then blocked, by = for_ms, n - 1 end
 		if is_full then full = 1 end
@@ -220,6 +233,7 @@ for g = 1, groups do
 		break
 	end
 end
+if newer then return {0, -1} end
 store_all()
 answer[2] = damaged
 return answer
@@ -234,7 +248,7 @@ held, i = budgets(4)
 cleared = budgets(i)
 local answer = {0}
 for n, b in ipairs(held) do
-	local e = entry(b.space, b.key)
+	local e = needed(b)
 	leave(e)
 	if ARGV[3] == '1' then
 		if room(b.space, e, b.room) then
@@ -246,7 +260,7 @@ for n, b in ipairs(held) do
 	end
 end
 for _, b in ipairs(cleared) do
-	local e = entry(b.space, b.key)
+	local e = needed(b)
 	if #e.times > 0 then e.times, e.changed = {}, true end
 	for n = #e.places, 1, -1 do
 		if e.places[n].at + lease <= now then
@@ -255,6 +269,7 @@ for _, b in ipairs(cleared) do
 		end
 	end
 end
+if newer then return {-1} end
 store_all()
 answer[1] = damaged
 return answer

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 
 	"github.com/redis/rueidis"
@@ -40,7 +41,7 @@ func (s *Store) reason(ctx context.Context, err error) error {
 		return ended
 	case s.closed.Load():
 		return sessionstore.ErrClosed
-	case errors.Is(err, sessionstore.ErrInvalidRecord):
+	case errors.Is(err, sessionstore.ErrInvalidRecord), errors.Is(err, sessionstore.ErrNewerRecord):
 		return err
 	}
 	if answer, ok := rueidis.IsRedisErr(err); ok && strings.HasPrefix(answer.Error(), "OOM") {
@@ -63,6 +64,10 @@ func explain(err error) error {
 		return errors.New("connecting to the Redis server was given up")
 	case errors.Is(err, context.DeadlineExceeded):
 		return errSilent
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errSilent
+	case err == rueidis.ErrNoCache:
+		return errOldProtocol
 	case errors.Is(err, rueidis.ErrNoCache):
 		// Its text goes on with advice for programmers.
 		text, _, _ := strings.Cut(err.Error(), "\n")
@@ -85,18 +90,12 @@ func (s *Store) do(ctx context.Context, send func() rueidis.RedisResult) (rueidi
 	return answers[0].ToMessage()
 }
 
-// doMulti sends several. The client waits for a socket that another caller opens
-// however short its own time is; while none is known to work, somebody else waits
-// for it.
+// doMulti sends several.
 func (s *Store) doMulti(ctx context.Context, send func() []rueidis.RedisResult) ([]rueidis.RedisResult, error) {
-	c, err := s.connected(ctx)
-	if err != nil {
+	if _, err := s.connected(ctx); err != nil {
 		return nil, err
 	}
-	if c.healthy.Load() {
-		return send(), nil
-	}
-	return aside(ctx, func() ([]rueidis.RedisResult, error) { return send(), nil })
+	return send(), nil
 }
 
 // aside waits for f, at most until ctx ends. f ends when the connection that it
@@ -125,6 +124,14 @@ func aside[T any](ctx context.Context, f func() (T, error)) (T, error) {
 		var none T
 		return none, ctx.Err()
 	}
+}
+
+// socketFailed tells whether a socket failed, and another one may do: what only
+// reads then asks again.
+func socketFailed(err error) bool {
+	_, answered := rueidis.IsRedisErr(err)
+	return !answered && !errors.Is(err, rueidis.ErrClosing) && !errors.Is(err, context.Canceled) &&
+		!errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, errAnswer)
 }
 
 // text is an answer that is bytes, "" for none.

@@ -33,9 +33,12 @@ type connection struct {
 	waitingMu sync.Mutex
 	turns     chan struct{} // has one for each such write
 
+	reached  sync.Map // the addresses where sockets have led, by what was dialed
 	server   server
-	healthy  atomic.Bool   // it has answered since something was lost last
+	trust    trust
+	opened   atomic.Bool   // the server was checked, over the first socket
 	replicas atomic.Bool   // the server has some
+	replaced atomic.Bool   // a write has met another server at the same address
 	wake     chan struct{} // has one when the server is to be asked at once
 
 	// wantsPassword is set when somebody refused to talk without one.
@@ -44,7 +47,6 @@ type connection struct {
 
 func (s *Store) newConnection() *connection {
 	c := &connection{store: s, options: s.options, wake: make(chan struct{}, 1), turns: make(chan struct{}, maxWaiting)}
-	c.healthy.Store(true)
 	// Each attempt begins with another address: sentinels that swallow everything
 	// must not use up its time again and again.
 	n := s.failures % len(s.options.Addresses)
@@ -63,29 +65,33 @@ func (c *connection) open() (err error) {
 			err = fmt.Errorf("%w: %v", errNotProtocol, cause)
 		}
 	}()
-	c.client, err = c.newClient(c.options.tracking(c.invalidated))
+	c.client, err = c.newClient(c.options.tracking(c.invalidated), c.dialAgain)
 	if err != nil && c.options.asksSentinelsWithout() && c.wantsPassword.Load() {
 		// Most sentinels want no password, and refuse a user whom they do not know.
 		// The others often have the server's.
 		c.options.SentinelUsername, c.options.SentinelPassword = c.options.Username, c.options.Password
-		if c.client, err = c.newClient(c.options.tracking(c.invalidated)); err != nil {
+		if c.client, err = c.newClient(c.options.tracking(c.invalidated), c.dialAgain); err != nil {
 			err = fmt.Errorf("with the server's password for the sentinels, as they want one: %w", err)
 		}
 	}
 	if err != nil {
 		return err
 	}
-	return c.check()
+	if err := c.check(); err != nil {
+		return err
+	}
+	c.opened.Store(true)
+	return nil
 }
 
-func (c *connection) newClient(options rueidis.ClientOption) (client rueidis.Client, err error) {
+func (c *connection) newClient(options rueidis.ClientOption, dial dialFunc) (client rueidis.Client, err error) {
 	defer func() {
 		// The client takes some answers apart without a look at their size.
 		if cause := recover(); cause != nil {
 			client, err = nil, fmt.Errorf("%w: %v", errNotProtocol, cause)
 		}
 	}()
-	options.DialCtxFn = c.dial
+	options.DialCtxFn = dial
 	client, err = rueidis.NewClient(options)
 	if err != nil {
 		if client != nil {
@@ -115,7 +121,7 @@ func (c *connection) waitingClient() (rueidis.Client, error) {
 	c.waitingMu.Lock()
 	defer c.waitingMu.Unlock()
 	if c.waiting == nil {
-		client, err := c.newClient(c.options.waiting())
+		client, err := c.newClient(c.options.waiting(), c.dial)
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -55,14 +56,24 @@ func (s *Store) SaveCounters(ctx context.Context, counters []sessionstore.Counte
 	}
 	return s.call(ctx, "storing counters", func(ctx context.Context) error {
 		names := []string{s.keys.counters, s.keys.expiries}
+		newer := int64(0)
 		for _, b := range batches {
-			if _, err := s.run(ctx, s.scripts.saveCounters, names, b.args); err != nil {
+			answer, err := s.run(ctx, s.scripts.saveCounters, names, b.args)
+			if err != nil {
 				return err
 			}
+			left, err := answer.AsInt64()
+			if err != nil {
+				return errAnswer
+			}
+			newer += left
 			now := strconv.FormatInt(time.Now().Unix(), 10)
 			if _, err := s.run(ctx, s.scripts.dropCounters, names, []string{now, strconv.Itoa(dropBatch)}); err != nil {
 				return err
 			}
+		}
+		if newer > 0 {
+			return fmt.Errorf("%w: it has the counters that %d of these were to replace", sessionstore.ErrNewerRecord, newer)
 		}
 		return nil
 	})
@@ -92,8 +103,8 @@ func (s *Store) Counters(ctx context.Context, yield func(sessionstore.Counter) e
 				return errAnswer
 			}
 			cursor = entry.Cursor
-			page = decodeCounters(entry.Elements, &damaged)
-			return nil
+			page, err = decodeCounters(entry.Elements, &damaged)
+			return err
 		})
 		if err != nil {
 			return err
@@ -120,18 +131,22 @@ func (s *Store) Counters(ctx context.Context, yield func(sessionstore.Counter) e
 	return nil
 }
 
-// decodeCounters reads names and values in turn.
-func decodeCounters(elements []string, damaged *int) (page []sessionstore.Counter) {
+// decodeCounters reads names and values in turn. One of a newer version is an
+// error: without it there would be more guesses than there are.
+func decodeCounters(elements []string, damaged *int) (page []sessionstore.Counter, err error) {
 	for i := 0; i+1 < len(elements); i += 2 {
 		var key [16]byte
 		whole := len(elements[i]) == len(key)
 		copy(key[:], elements[i])
 		c, err := sessionstore.DecodeCounter([]byte(elements[i+1]), key)
-		if !whole || err != nil {
+		switch {
+		case errors.Is(err, sessionstore.ErrNewerRecord):
+			return nil, err
+		case !whole || err != nil:
 			*damaged++
 			continue
 		}
 		page = append(page, c)
 	}
-	return page
+	return page, nil
 }

@@ -7,6 +7,18 @@ import (
 	"time"
 )
 
+type dialFunc = func(context.Context, string, *net.Dialer, *tls.Config) (net.Conn, error)
+
+// dialAgain is dial for the client that is told of changes. That it opens another
+// socket means that it has lost one, which it tells of only a moment later.
+func (c *connection) dialAgain(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
+	if c.opened.Load() && c.elsewhere() {
+		c.trust.lose()
+		c.ask()
+	}
+	return c.dial(ctx, address, dialer, config)
+}
+
 // dial connects as the client itself does. The socket lives no longer than the
 // connection.
 func (c *connection) dial(ctx context.Context, address string, dialer *net.Dialer, config *tls.Config) (net.Conn, error) {
@@ -19,7 +31,7 @@ func (c *connection) dial(ctx context.Context, address string, dialer *net.Diale
 		ctx, stop = context.WithTimeout(ctx, dialer.Timeout)
 		defer stop()
 	}
-	conn, err := c.dialEach(ctx, address, dialer)
+	conn, err := c.dialReached(ctx, address, dialer)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +54,26 @@ func (c *connection) dial(ctx context.Context, address string, dialer *net.Diale
 	return newWatched(conn, &c.wantsPassword, forget), nil
 }
 
+// dialReached first tries where an earlier socket of the connection has led: those
+// that follow are for writes that wait for a replica, which must not wait for a name
+// server too. That it is still the same server is looked at (wait.go).
+func (c *connection) dialReached(ctx context.Context, address string, dialer *net.Dialer) (net.Conn, error) {
+	if at, ok := c.reached.Load(address); ok {
+		share, cancel := context.WithTimeout(ctx, dialer.Timeout/2)
+		conn, err := dialer.DialContext(share, "tcp", at.(string))
+		cancel()
+		if err == nil {
+			return conn, nil
+		}
+		c.reached.Delete(address)
+	}
+	conn, err := c.dialEach(ctx, address, dialer)
+	if err == nil {
+		c.reached.Store(address, conn.RemoteAddr().String())
+	}
+	return conn, err
+}
+
 // dialEach tries the addresses of a name one after the other, each for its share of
 // the time that is left. Each attempt to connect begins with another one: one that
 // swallows everything must not use up the time again and again.
@@ -50,7 +82,7 @@ func (c *connection) dialEach(ctx context.Context, address string, dialer *net.D
 	if err != nil {
 		return nil, err
 	}
-	found, err := dialer.Resolver.LookupHost(ctx, host)
+	found, err := c.store.find(ctx, host, dialer.Resolver)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package redisstore
 
 import (
+	"crypto/tls"
 	"errors"
 	"os"
 	"regexp"
@@ -32,24 +33,40 @@ func documented(t *testing.T, begins string) string {
 // for replicas only.
 func documentedConfig(t *testing.T, replicas bool) string {
 	t.Helper()
-	alone, more, ok := strings.Cut(documented(t, "maxmemory-policy"), "\n# With replicas only:\n")
+	all := documented(t, "bind ")
+	alone, more, ok := strings.Cut(all, "\n# With replicas only:\n")
 	if !ok || !strings.Contains(more, "min-replicas-to-write") {
 		t.Fatalf("docs/cluster.md has no part for replicas:\n%s", alone)
 	}
 	if !replicas {
 		return alone
 	}
-	return documented(t, "maxmemory-policy")
+	return all
 }
 
-// The operator is not of the page: somebody must look at the servers.
-const operator = "operator"
+// ofTheNetwork are the lines about addresses and TLS.
+var ofTheNetwork = regexp.MustCompile(`(?m)^(?:bind|port|tls-[a-z-]+) .*\n`)
 
-var operatorRule = "user " + operator + " on >" + aclPassword + " ~* &* +@all"
-
-func operates(t *testing.T, address string) rueidis.Client {
+// documentedPlain is documentedConfig for a network that is trusted.
+func documentedPlain(t *testing.T, replicas bool) string {
 	t.Helper()
-	return raw(t, Options{Addresses: []string{address}, Username: operator, Password: aclPassword})
+	return ofTheNetwork.ReplaceAllString(documentedConfig(t, replicas), "")
+}
+
+// adminRule is the page's user for people.
+func adminRule(t *testing.T) string {
+	t.Helper()
+	rule := regexp.MustCompile(`(?m)^user admin on .*$`).FindString(documented(t, "user default"))
+	if rule == "" {
+		t.Fatal("docs/cluster.md has no user admin")
+	}
+	return rule
+}
+
+// administers signs in as that user.
+func administers(t *testing.T, address string, config *tls.Config) rueidis.Client {
+	t.Helper()
+	return raw(t, Options{Addresses: []string{address}, Username: "admin", Password: aclPassword, TLS: config})
 }
 
 func infoOf(t *testing.T, c rueidis.Client, section string) string {
@@ -88,7 +105,7 @@ func TestTheDocumentedServerKeepsEndsOverARestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := realserver.NewRedis(t, realserver.RedisOptions{Config: []string{
-				documentedConfig(t, false), aclRules(t, "shop"), operatorRule,
+				documentedPlain(t, false), aclRules(t, "shop"), adminRule(t),
 			}})
 			options := Options{Addresses: []string{server.Addr}, Username: aclUser, Password: aclPassword, Prefix: "shop"}
 			s := open(t, options)
@@ -135,9 +152,9 @@ func TestTheDocumentedServerKeepsEndsOverARestart(t *testing.T) {
 // sign-ins and ends, and no reads.
 func TestTheDocumentedServerWithoutAReplica(t *testing.T) {
 	server := realserver.NewRedis(t, realserver.RedisOptions{Config: []string{
-		documentedConfig(t, true), aclRules(t, "shop"), operatorRule,
+		documentedPlain(t, true), aclRules(t, "shop"), adminRule(t),
 	}})
-	c := operates(t, server.Addr)
+	c := administers(t, server.Addr, nil)
 	demand := func(replicas string) {
 		if err := c.Do(t.Context(), c.B().ConfigSet().ParameterValue().ParameterValue("min-replicas-to-write", replicas).Build()).Error(); err != nil {
 			t.Fatal(err)
@@ -159,7 +176,7 @@ func TestTheDocumentedServerWithoutAReplica(t *testing.T) {
 // rewrite has the server write its append-only file anew.
 func rewrite(t *testing.T, server *realserver.Redis) {
 	t.Helper()
-	c := operates(t, server.Addr)
+	c := administers(t, server.Addr, nil)
 	eventually(t, "begun", func() bool { return c.Do(t.Context(), c.B().Bgrewriteaof().Build()).Error() == nil })
 	eventually(t, "written anew", func() bool {
 		info := infoOf(t, c, "persistence")

@@ -65,7 +65,11 @@ func documentedError(t *testing.T, err error, cure string) bool {
 			continue
 		}
 		for _, quoted := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[1], -1) {
-			if strings.Contains(err.Error(), quoted[1]) {
+			var parts []string
+			for part := range strings.SplitSeq(quoted[1], "…") {
+				parts = append(parts, regexp.QuoteMeta(strings.TrimSpace(part)))
+			}
+			if regexp.MustCompile(strings.Join(parts, ".*")).MatchString(err.Error()) {
 				return true
 			}
 		}

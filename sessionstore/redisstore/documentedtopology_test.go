@@ -9,37 +9,40 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"github.com/caddyauth/caddy-ldap/internal/realserver"
 	"github.com/caddyauth/caddy-ldap/sessionstore"
 	"github.com/caddyauth/caddy-ldap/sessionstore/storetest"
 )
 
 // A primary, two replicas and three sentinels with all that the page writes for
-// them: the sentinels put a replica in the primary's place, and the old one comes
-// back as a replica.
+// them, TLS included: the sentinels put a replica in the primary's place, and the
+// old one comes back as a replica.
 func TestTheDocumentedSentinels(t *testing.T) {
-	config := []string{
-		documentedConfig(t, true), aclRules(t, "shop"), documented(t, "user replica"), operatorRule, "repl-diskless-sync-delay 0",
-	}
-	primary := realserver.NewRedis(t, realserver.RedisOptions{Config: config})
+	rules := []string{aclRules(t, "shop"), documented(t, "user replica"), adminRule(t), "repl-diskless-sync-delay 0"}
+	all := newEncrypted(t, 3, 3)
+	servers, watching := all.servers[:3], all.servers[3:]
+	primary := servers[0]
 	host, port := hostPort(t, primary.Addr)
-	servers := []*realserver.Redis{primary}
-	for range 2 {
-		replica := realserver.NewRedis(t, realserver.RedisOptions{Config: append(config, "replicaof "+host+" "+port)})
-		servers = append(servers, replica)
-		c := operates(t, replica.Addr)
+	for i, server := range servers {
+		lines := append([]string{documentedConfig(t, true)}, rules...)
+		if i > 0 {
+			lines = append(lines, "replicaof "+host+" "+port)
+		}
+		all.restart(t, server, lines...)
+	}
+	for _, replica := range servers[1:] {
+		c := administers(t, replica.Addr, all.config)
 		eventually(t, "a replica", func() bool { return strings.Contains(infoOf(t, c, "replication"), "master_link_status:up") })
 	}
+	network := strings.Join(ofTheNetwork.FindAllString(documentedConfig(t, true)+"\n", -1), "")
 	var sentinels []string
-	for range 3 {
-		sentinel := realserver.NewRedis(t, realserver.RedisOptions{Sentinel: true, Config: []string{
-			"sentinel monitor mymaster " + host + " " + port + " 2", documented(t, "sentinel auth-user"),
-			"sentinel down-after-milliseconds mymaster 500", "sentinel failover-timeout mymaster 3000",
-		}})
+	for _, sentinel := range watching {
+		all.restart(t, sentinel, network,
+			"sentinel monitor mymaster "+host+" "+port+" 2", documented(t, "sentinel auth-user"),
+			"sentinel down-after-milliseconds mymaster 500", "sentinel failover-timeout mymaster 3000")
 		sentinels = append(sentinels, sentinel.Addr)
 	}
 	for _, address := range sentinels {
-		c := direct(t, address)
+		c := raw(t, Options{Addresses: []string{address}, TLS: all.config})
 		atLast(t, "the sentinel knows all", func() error {
 			state, err := c.Do(t.Context(), c.B().Arbitrary("SENTINEL", "MASTER", "mymaster").Build()).AsStrMap()
 			if err != nil {
@@ -61,11 +64,11 @@ func TestTheDocumentedSentinels(t *testing.T) {
 			return nil
 		})
 	}
-	options := Options{Addresses: sentinels, Sentinel: "mymaster", Username: aclUser, Password: aclPassword, Prefix: "shop"}
+	options := Options{Addresses: sentinels, Sentinel: "mymaster", Username: aclUser, Password: aclPassword, TLS: all.config, Prefix: "shop"}
 	s, other := open(t, options), open(t, options)
 	eventually(t, "the replicas are known", replicasKnown(s))
 	stays, ends := create(t, s), create(t, s)
-	p := operates(t, primary.Addr)
+	p := administers(t, primary.Addr, all.config)
 	eventually(t, "both replicas have all", func() bool {
 		n, err := p.Do(t.Context(), p.B().Wait().Numreplicas(2).Timeout(100).Build()).AsInt64()
 		return n == 2 && err == nil
@@ -92,7 +95,7 @@ func TestTheDocumentedSentinels(t *testing.T) {
 	knownThere(t, other, next, true)
 
 	primary.Restart(t)
-	c := operates(t, primary.Addr)
+	c := administers(t, primary.Addr, all.config)
 	atLast(t, "the old primary is a replica", func() error {
 		if info := infoOf(t, c, "replication"); !strings.Contains(info, "role:slave") || !strings.Contains(info, "master_link_status:up") {
 			return fmt.Errorf("it is not: %s", info)
@@ -104,7 +107,7 @@ func TestTheDocumentedSentinels(t *testing.T) {
 
 	// Nobody wanted more than the page gives.
 	for _, server := range servers {
-		c := operates(t, server.Addr)
+		c := administers(t, server.Addr, all.config)
 		entries, err := c.Do(t.Context(), c.B().Arbitrary("ACL", "LOG").Build()).ToArray()
 		if err != nil {
 			t.Fatal(err)
@@ -143,7 +146,7 @@ func tryCreate(t *testing.T, s *Store) (sessionstore.Key, error) {
 // slots move too.
 func TestTheDocumentedRightsInACluster(t *testing.T) {
 	addresses, _ := newCluster(t)
-	rules := append(strings.Split(aclRules(t, "shop"), "\n"), operatorRule)
+	rules := append(strings.Split(aclRules(t, "shop"), "\n"), adminRule(t))
 	for _, address := range addresses {
 		c := direct(t, address)
 		for _, rule := range rules {
@@ -176,7 +179,7 @@ func TestTheDocumentedRightsInACluster(t *testing.T) {
 	var nodes []rueidis.Client
 	var ids []string
 	for _, address := range addresses {
-		c := operates(t, address)
+		c := administers(t, address, nil)
 		rule := strings.Fields(aclRules(t, options.Prefix))
 		at := len(rule) - 1
 		for rule[at] != "user" {

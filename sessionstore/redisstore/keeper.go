@@ -28,13 +28,14 @@ func (s *Store) keep() {
 			began := time.Now()
 			s.publish(c)
 			err = s.watch(c)
-			s.leave(c, err)
+			steady := time.Since(began) >= steadyAfter
+			s.leave(c, err, steady)
 			if s.ctx.Err() != nil {
 				return
 			}
 			s.outage.failed(err)
 			// A server that answers only now and then is not asked all the time.
-			if time.Since(began) >= steadyAfter {
+			if steady {
 				pause = shortestPause
 				continue
 			}
@@ -42,7 +43,7 @@ func (s *Store) keep() {
 			s.failure.Store(&failure{err})
 			s.outage.failed(err)
 			s.failures++
-			s.triedOnce.Do(func() { close(s.tried) })
+			s.attempted()
 		}
 		select {
 		case <-s.ctx.Done():
@@ -97,7 +98,7 @@ func (s *Store) publish(c *connection) {
 		s.client.builder.Store(&b)
 	}
 	s.client.connection.Store(c)
-	s.triedOnce.Do(func() { close(s.tried) })
+	s.attempted()
 	if s.told.version == "" {
 		s.log.Info("sessions are kept in Redis", "addresses", s.options.Addresses, "version", c.server.version,
 			"prefix", s.options.Prefix, "replicas", c.replicas.Load())
@@ -108,10 +109,14 @@ func (s *Store) publish(c *connection) {
 
 // leave has calls fail until there is another connection. Whatever was read may
 // have changed unnoticed from then on; what is read after the loss was told must
-// come from the next connection, so this one goes first.
-func (s *Store) leave(c *connection, err error) {
+// come from the next connection, so this one goes first. again: the next attempt
+// follows at once.
+func (s *Store) leave(c *connection, err error, again bool) {
 	if err != nil {
 		s.failure.Store(&failure{err})
+	}
+	if again {
+		s.attempts(time.Now().Add(attemptLimit))
 	}
 	s.client.connection.Store(nil)
 	s.lost()

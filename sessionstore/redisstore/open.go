@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"time"
 
@@ -31,10 +32,14 @@ func Open(options Options, logger *slog.Logger) (*Store, error) {
 	}
 	// Connections are opened for as long as the store is.
 	options.Addresses, options.TLS = slices.Clone(options.Addresses), options.TLS.Clone()
+	if options.resolver == nil {
+		options.resolver = net.DefaultResolver
+	}
 	s := &Store{
 		options: options, keys: newKeys(options.Prefix), scripts: newScripts(), turns: newTurns(), log: logger,
-		journal: newJournal(), outage: newOutage(logger, options.Addresses), tried: make(chan struct{}),
+		journal: newJournal(), outage: newOutage(logger, options.Addresses),
 	}
+	s.attempts(time.Time{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.background.Go(s.keep)
 	return s, nil
@@ -60,6 +65,7 @@ func (s *Store) Close() error {
 	case <-time.After(closeTimeout):
 	}
 	s.cancel()
+	s.names.close()
 	s.background.Wait()
 	<-finished
 	return nil

@@ -37,6 +37,9 @@ type Options struct {
 
 	// Cluster tells that the addresses are those of a Redis Cluster.
 	Cluster bool
+
+	// resolver looks names up. nil: the default one, as it is at Open.
+	resolver *net.Resolver
 }
 
 const defaultPrefix = "ldap_auth"
@@ -92,7 +95,7 @@ func (o *Options) client() rueidis.ClientOption {
 		Username:    o.Username, Password: o.Password,
 		ClientName:          "caddy-ldap",
 		ClientSetInfo:       rueidis.DisableClientSetInfo,
-		Dialer:              net.Dialer{Timeout: dialTimeout, KeepAlive: pingEvery},
+		Dialer:              net.Dialer{Timeout: dialTimeout, KeepAlive: pingEvery, Resolver: o.resolver},
 		ConnWriteTimeout:    pingTimeout,
 		PipelineMultiplex:   -1,
 		ReadBufferEachConn:  bufferSize,

@@ -17,7 +17,9 @@ import (
 //	key (32) | idle and absolute limit | directory and ID
 //
 // The record of a session carries its place in front, with the length in four
-// bytes: so the scripts, which cannot read records, find what goes with it.
+// bytes: so the scripts, which cannot read records, find what goes with it. Neither
+// has a format of its own: other versions of this program end sessions by them, so
+// they stay as they are.
 const (
 	createdAt = digestSize
 	idAt      = createdAt + 8 + 2

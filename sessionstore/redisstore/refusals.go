@@ -22,16 +22,30 @@ type refusals struct {
 	refused map[string]bool // what was to be done; some of it may go on all the while
 }
 
+// refusedInScript are the beginnings of what a server says of a right that is missing
+// inside a script: Redis 7.0 the first two, later ones and Valkey the last.
+var refusedInScript = []string{
+	"The user executing the script can't run this command",
+	"The user executing the script can't access at least one of the keys",
+	"ACL failure in script:",
+}
+
 // refusal returns the answer of a server that refuses: rights are missing, its
-// memory or disk is full, it has too few replicas.
+// memory or disk is full, it has too few replicas, or it hands our keys to another
+// node of its cluster.
 func refusal(err error) (answer error, ok bool) {
 	e, ok := errors.AsType[*rueidis.RedisError](err)
 	if !ok {
 		return nil, false
 	}
 	switch code, _, _ := strings.Cut(e.Error(), " "); code {
-	case "NOPERM", "OOM", "MISCONF", "NOREPLICAS":
+	case "NOPERM", "OOM", "MISCONF", "NOREPLICAS", "TRYAGAIN":
 		return e, true
+	}
+	for _, text := range refusedInScript {
+		if strings.HasPrefix(e.Error(), text) {
+			return e, true
+		}
 	}
 	return nil, false
 }

@@ -139,16 +139,20 @@ func TestWhatServersRefuse(t *testing.T) {
 	server := realserver.NewRedis(t, realserver.RedisOptions{})
 	c := raw(t, Options{Addresses: []string{server.Addr}})
 	for answer, want := range map[string]bool{
-		"NOREPLICAS Not enough good replicas to write.":                          true,
-		"MISCONF Redis is configured to save RDB snapshots":                      true,
-		"OOM command not allowed when used memory > 'maxmemory'.":                true,
-		"NOPERM this user has no permissions":                                    true,
-		"READONLY You can't write against a read only replica.":                  false,
-		"LOADING Redis is loading the dataset in memory":                         false,
-		"CLUSTERDOWN The cluster is down":                                        false,
-		"BUSY Redis is busy running a script.":                                   false,
-		"ERR unknown command":                                                    false,
-		"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is no": false,
+		"NOREPLICAS Not enough good replicas to write.":                                                          true,
+		"MISCONF Redis is configured to save RDB snapshots":                                                      true,
+		"OOM command not allowed when used memory > 'maxmemory'.":                                                true,
+		"NOPERM this user has no permissions":                                                                    true,
+		"TRYAGAIN Multiple keys request during rehashing of slot":                                                true,
+		"The user executing the script can't run this command or subcommand":                                     true,
+		"The user executing the script can't access at least one of the keys mentioned in the command arguments": true,
+		"ACL failure in script: User caddy has no permissions to run the 'hdel' command":                         true,
+		"READONLY You can't write against a read only replica.":                                                  false,
+		"LOADING Redis is loading the dataset in memory":                                                         false,
+		"CLUSTERDOWN The cluster is down":                                                                        false,
+		"BUSY Redis is busy running a script.":                                                                   false,
+		"ERR unknown command":                                                                                    false,
+		"MASTERDOWN Link with MASTER is down and replica-serve-stale-data is no":                                 false,
 	} {
 		err := c.Do(t.Context(), c.B().Eval().Script("return redis.error_reply(ARGV[1])").Numkeys(0).Arg(answer).Build()).Error()
 		got, ok := refusal(fmt.Errorf("ending a session: %w", err))

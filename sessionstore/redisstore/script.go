@@ -44,7 +44,7 @@ func unknownScript(err error) bool {
 
 // scripts are all steps.
 type scripts struct {
-	create, update, end, purge, touch, mark, secret, saveCounters, dropCounters, health,
+	create, update, end, purge, touch, mark, secret, giveBack, saveCounters, dropCounters, health,
 	reserve, settle *script
 }
 
@@ -57,6 +57,7 @@ func newScripts() scripts {
 		touch:        newScript(laterFunction + touchText),
 		mark:         newScript(laterFunction + markText),
 		secret:       newScript(secretText),
+		giveBack:     newScript(giveBackText),
 		saveCounters: newScript(saveCountersText),
 		dropCounters: newScript(dropCountersText),
 		health:       newScript(healthText),
@@ -132,11 +133,13 @@ return {0, code}
 
 // KEYS: index, ids, session. ARGV: key, value as it was read, value, place,
 // public id, expiry in ms or 0. The answer is 0: there is none, 1: done, 2: the
-// value is another one by now.
+// value is another one by now. The old value is removed first (endText): groups
+// that were taken away must not come back where the memory is full.
 const updateText = `
 local value = redis.call('GET', KEYS[3])
 if not value then return 0 end
 if value ~= ARGV[2] then return 2 end
+redis.call('DEL', KEYS[3])
 local member = place(value)
 if member ~= ARGV[4] then
 	if member then unlist(KEYS[1], KEYS[2], member, ARGV[1]) end
@@ -195,7 +198,9 @@ local function later(a, b)
 end
 `
 
-// KEYS: seen. ARGV: keys of the token, each once, then their times.
+// KEYS: seen. ARGV: keys of the token, each once, then their times. It begins to
+// remove, though there is nothing (endText): sessions in use must not end because
+// the memory is full.
 const touchText = `
 local n = #ARGV / 2
 local last = redis.call('HMGET', KEYS[1], unpack(ARGV, 1, n))
@@ -206,14 +211,19 @@ for i = 1, n do
 		set[#set + 1] = ARGV[n + i]
 	end
 end
-if #set > 0 then redis.call('HSET', KEYS[1], unpack(set)) end
+if #set > 0 then
+	redis.call('HDEL', KEYS[1], '')
+	redis.call('HSET', KEYS[1], unpack(set))
+end
 return #set / 2
 `
 
-// KEYS: mark. ARGV: a time. One that cannot be read begins anew.
+// KEYS: mark. ARGV: a time. One that cannot be read begins anew. The old one is
+// removed first (endText).
 const markText = `
 local stored = redis.call('GET', KEYS[1])
 if stored and later(ARGV[1], stored) == false then return stored end
+redis.call('DEL', KEYS[1])
 redis.call('SET', KEYS[1], ARGV[1])
 return ARGV[1]
 `
@@ -226,11 +236,25 @@ redis.call('SET', KEYS[1], ARGV[1])
 return ARGV[1]
 `
 
+// KEYS: secret. ARGV: the one that it was. The answer is 1 if there was none.
+const giveBackText = `
+local stored = redis.call('GET', KEYS[1])
+if stored and stored ~= '' then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+`
+
 // KEYS: counters, expiries. ARGV: of each counter its key, record or ”, and the
-// second in which it may be collected.
+// second in which it may be collected. Those of a newer format are left as they
+// are (budgetscripts.go); the answer is how many.
 const saveCountersText = `
+local left = 0
 for i = 1, #ARGV, 3 do
-	if ARGV[i + 1] == '' then
+	local stored = redis.call('HGET', KEYS[1], ARGV[i])
+	local format = stored and string.byte(stored, 1) or 0
+	if format > 1 and format < 32 then
+		left = left + 1
+	elseif ARGV[i + 1] == '' then
 		redis.call('HDEL', KEYS[1], ARGV[i])
 		redis.call('ZREM', KEYS[2], ARGV[i])
 	else
@@ -238,7 +262,7 @@ for i = 1, #ARGV, 3 do
 		redis.call('ZADD', KEYS[2], ARGV[i + 2], ARGV[i])
 	end
 end
-return 0
+return left
 `
 
 // KEYS: counters, expiries. ARGV: a second, and how many at the most.
@@ -252,5 +276,7 @@ return #gone
 `
 
 // KEYS: any of ours, so that in a cluster the node is asked that has them all.
-// ARGV: sections of INFO.
-const healthText = `return redis.call('INFO', unpack(ARGV))`
+// ARGV: sections of INFO. Its first line has the server run it also while writes are
+// paused, as during a failover that somebody has asked for.
+const healthText = `#!lua flags=no-writes,allow-stale
+return redis.call('INFO', unpack(ARGV))`

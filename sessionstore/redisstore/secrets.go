@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,9 @@ func (s *Store) Secret(ctx context.Context, name string, fresh []byte) (secret [
 			if secret, err = sessionstore.DecodeSecret([]byte(stored), name); err == nil {
 				s.known.keep(name, stored)
 				return nil
+			}
+			if errors.Is(err, sessionstore.ErrNewerRecord) {
+				return err
 			}
 			s.log.Warn("secret cannot be read and is replaced", "name", name, "error", err)
 			damaged = stored
@@ -69,13 +73,24 @@ func (s *Store) giveBack(ctx context.Context, c *connection) {
 	if !s.known.doubtful.Swap(false) {
 		return
 	}
+	emptied := false
 	for name, record := range s.known.all() {
-		_, err := aside(ctx, func() (string, error) {
-			return s.text(c.run(ctx, s.scripts.secret, []string{s.keys.secret(name)}, []string{record, ""}))
+		key := s.keys.secret(name)
+		missing, err := aside(ctx, func() (bool, error) {
+			answer, err := c.run(ctx, s.scripts.giveBack, []string{key}, []string{record})
+			if err != nil {
+				return false, err
+			}
+			n, err := answer.AsInt64()
+			return n == 1, err
 		})
 		if err != nil {
 			s.known.doubtful.Store(true)
 			return
 		}
+		emptied = emptied || missing
+	}
+	if emptied {
+		s.log.Warn("the Redis server was emptied: everybody is signed out", "addresses", s.options.Addresses, "prefix", s.options.Prefix)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/redis/rueidis"
 )
 
 const (
@@ -129,7 +131,10 @@ func checkClock(fields map[string]string, now time.Time) (ahead time.Duration, e
 
 // info reads sections of INFO of the node that has our keys.
 func (c *connection) info(ctx context.Context, sections ...string) (map[string]string, error) {
-	m, err := c.run(ctx, c.store.scripts.health, []string{c.store.keys.index}, sections)
+	return infoFields(c.run(ctx, c.store.scripts.health, []string{c.store.keys.index}, sections))
+}
+
+func infoFields(m rueidis.RedisMessage, err error) (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ type ear struct {
 }
 
 func listen(s *Store) *ear {
-	<-s.tried // what changes before it has connected, nobody has read
+	<-s.tried.Load().over // what changes before it has connected, nobody has read
 	e := &ear{changed: map[sessionstore.Key]time.Time{}}
 	s.Notify(func(key sessionstore.Key) {
 		e.mu.Lock()
@@ -44,7 +44,7 @@ func listen(s *Store) *ear {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		e.losses = append(e.losses, time.Now())
-	})
+	}, func(time.Time) {})
 	return e
 }
 

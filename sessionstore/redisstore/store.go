@@ -46,15 +46,15 @@ type Store struct {
 
 	known         knownSecrets
 	listener      listener
+	names         names
 	journal       *journal
 	confirmations confirmations
 	refusals      refusals
 
-	// tried is closed when the first attempt to connect has ended; failure is why
-	// there was no connection last.
-	tried     chan struct{}
-	triedOnce sync.Once
-	failure   atomic.Pointer[failure]
+	// tried is the last attempt to connect that calls wait for; failure is why there
+	// was no connection last.
+	tried   atomic.Pointer[attempt]
+	failure atomic.Pointer[failure]
 
 	// The keeper's own: what the log was told, where the journal was replayed last.
 	outage         *outage
@@ -145,15 +145,19 @@ func (s *Store) Create(ctx context.Context, key sessionstore.Key, session *sessi
 	})
 }
 
-// nextUserRecord is the user's record after the sign-in. One that cannot be
-// read begins anew: it is a memory of past sign-ins, and no reason to refuse
-// this one.
+// nextUserRecord is the user's record after the sign-in. One that is damaged
+// begins anew: it is a memory of past sign-ins, and no reason to refuse this one.
+// One of a newer version is whole, and not ours to throw away.
 func (s *Store) nextUserRecord(stored string, session *sessionstore.Session) (string, error) {
 	u := &session.User
 	var record sessionstore.UserRecord
 	if stored != "" {
 		var err error
-		if record, err = sessionstore.DecodeUserRecord([]byte(stored), u.Directory, u.ID); err != nil {
+		record, err = sessionstore.DecodeUserRecord([]byte(stored), u.Directory, u.ID)
+		if errors.Is(err, sessionstore.ErrNewerRecord) {
+			return "", err
+		}
+		if err != nil {
 			s.log.Warn("user record cannot be read and begins anew", "directory", u.Directory, "error", err)
 			record = sessionstore.UserRecord{}
 		}
@@ -202,19 +206,24 @@ func (s *Store) Get(ctx context.Context, key sessionstore.Key) (session *session
 func (s *Store) read(ctx context.Context, key sessionstore.Key) (value, seen string, err error) {
 	limited, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	answers, err := s.doMulti(limited, func() []rueidis.RedisResult {
-		return s.client.DoMulti(limited,
-			s.client.B().Get().Key(s.keys.session(key)).Build(),
-			s.client.B().Hget().Key(s.keys.seen).Field(string(key[:])).Build())
-	})
-	if err != nil {
-		return "", "", err
+	began := time.Now()
+	for again := false; ; again = true {
+		var answers []rueidis.RedisResult
+		answers, err = s.doMulti(limited, func() []rueidis.RedisResult {
+			return s.client.DoMulti(limited,
+				s.client.B().Get().Key(s.keys.session(key)).Build(),
+				s.client.B().Hget().Key(s.keys.seen).Field(string(key[:])).Build())
+		})
+		if err != nil {
+			return "", "", err
+		}
+		if value, err = s.text(answers[0].ToMessage()); err == nil {
+			seen, err = s.text(answers[1].ToMessage())
+		}
+		if err == nil || again || !socketFailed(err) || time.Since(began) > attemptLimit {
+			return value, seen, err
+		}
 	}
-	if value, err = s.text(answers[0].ToMessage()); err != nil {
-		return "", "", err
-	}
-	seen, err = s.text(answers[1].ToMessage())
-	return value, seen, err
 }
 
 // Replaced tells whether a sign-in has just replaced the session of key.

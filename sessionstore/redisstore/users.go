@@ -3,6 +3,7 @@ package redisstore
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 
 	"github.com/redis/rueidis"
@@ -31,7 +32,7 @@ func (s *Store) Users(ctx context.Context, after string, limit int) (page []sess
 		low = behind(string(last))
 	}
 	err = s.call(ctx, doing, func(ctx context.Context) error {
-		damaged := 0
+		var unread unreadUsers
 		last := ""
 		for next == "" {
 			n := min(limit-len(page)+1, userBatch)
@@ -39,7 +40,7 @@ func (s *Store) Users(ctx context.Context, after string, limit int) (page []sess
 			if err != nil {
 				return err
 			}
-			records, who, err := s.userRecords(ctx, people, &damaged)
+			records, who, err := s.userRecords(ctx, people, &unread)
 			if err != nil {
 				return err
 			}
@@ -55,8 +56,11 @@ func (s *Store) Users(ctx context.Context, after string, limit int) (page []sess
 			}
 			low = behind(people[len(people)-1])
 		}
-		if damaged > 0 {
-			s.log.Warn("user records cannot be read and are passed over", "number", damaged)
+		if unread.damaged > 0 {
+			s.log.Warn("user records cannot be read and are passed over", "number", unread.damaged)
+		}
+		if unread.newer > 0 {
+			s.log.Warn("user records of a newer version are passed over: update this node", "number", unread.newer)
 		}
 		return nil
 	})
@@ -66,8 +70,11 @@ func (s *Store) Users(ctx context.Context, after string, limit int) (page []sess
 	return page, next, nil
 }
 
+// unreadUsers counts the records that a listing has passed over.
+type unreadUsers struct{ damaged, newer int }
+
 // userRecords reads the records of people, and says whose they are.
-func (s *Store) userRecords(ctx context.Context, people []string, damaged *int) (records []sessionstore.UserRecord, who []string, err error) {
+func (s *Store) userRecords(ctx context.Context, people []string, unread *unreadUsers) (records []sessionstore.UserRecord, who []string, err error) {
 	if len(people) == 0 {
 		return nil, nil, nil
 	}
@@ -94,8 +101,12 @@ func (s *Store) userRecords(ctx context.Context, people []string, damaged *int) 
 		if err == nil {
 			record, err = sessionstore.DecodeUserRecord([]byte(value), users[i].directory, users[i].id)
 		}
-		if err != nil {
-			*damaged++
+		switch {
+		case errors.Is(err, sessionstore.ErrNewerRecord):
+			unread.newer++
+			continue
+		case err != nil:
+			unread.damaged++
 			continue
 		}
 		records, who = append(records, record), append(who, people[i])

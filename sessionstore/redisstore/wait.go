@@ -55,7 +55,8 @@ func (s *Store) confirmed(ctx context.Context, c *connection, x *script, keys, a
 			// to, and takes a server that answers PING with an error, as one that
 			// cannot save does, for one that has gone mad.
 			defer socket.Close()
-			answers = socket.DoMulti(ctx, command(socket.B(), keys, args), socket.B().Wait().Numreplicas(1).Timeout(waitMillis).Build())
+			answers = socket.DoMulti(ctx, command(socket.B(), keys, args), socket.B().Wait().Numreplicas(1).Timeout(waitMillis).Build(),
+				s.scripts.health.byText(socket.B(), []string{s.keys.index}, []string{"server"}))
 			return nil
 		})
 		if err != nil {
@@ -69,6 +70,14 @@ func (s *Store) confirmed(ctx context.Context, c *connection, x *script, keys, a
 	}
 	if err != nil {
 		return rueidis.RedisMessage{}, err
+	}
+	if fields, err := infoFields(answers[2].ToMessage()); err != nil {
+		return rueidis.RedisMessage{}, err
+	} else if fields["run_id"] != c.server.run {
+		// The address leads elsewhere by now, so what has ended there goes on here.
+		c.replaced.Store(true)
+		c.ask()
+		return rueidis.RedisMessage{}, errReplaced
 	}
 	replicas, err := answers[1].AsInt64()
 	if err != nil {

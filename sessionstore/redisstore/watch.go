@@ -23,18 +23,27 @@ type listener struct{ functions atomic.Pointer[functions] }
 type functions struct {
 	changed func(sessionstore.Key)
 	lost    func()
+	heard   func(time.Time)
 }
 
 // Notify has changed and lost called, as sessionstore.Shared says. The server
-// tells every connection of every record that any of them, or a script, changes.
-func (s *Store) Notify(changed func(sessionstore.Key), lost func()) {
-	s.listener.functions.Store(&functions{changed, lost})
+// tells every connection of every record that any of them, or a script, changes,
+// on the socket on which it answers: so what changed before an answer was told
+// before it.
+func (s *Store) Notify(changed func(sessionstore.Key), lost func(), heard func(time.Time)) {
+	s.listener.functions.Store(&functions{changed, lost, heard})
 }
 
 func (s *Store) lost() {
 	s.known.doubtful.Store(true)
 	if f := s.listener.functions.Load(); f != nil && s.ctx.Err() == nil {
 		f.lost()
+	}
+}
+
+func (s *Store) heard(asked time.Time) {
+	if f := s.listener.functions.Load(); f != nil {
+		f.heard(asked)
 	}
 }
 
@@ -66,7 +75,7 @@ func (c *connection) invalidated(names []rueidis.RedisMessage) {
 }
 
 func (c *connection) lost() {
-	c.healthy.Store(false)
+	c.trust.lose()
 	c.store.lost()
 	c.ask()
 }
@@ -96,6 +105,7 @@ func (s *Store) watch(c *connection) error {
 // look asks once. A socket may take longer to open than the answer may, so
 // somebody else waits for it.
 func (s *Store) look(c *connection) error {
+	losses, asked := c.trust.losses.Load(), time.Now()
 	ctx, cancel := context.WithTimeout(s.ctx, healthTimeout)
 	defer cancel()
 	fields, err := aside(ctx, func() (map[string]string, error) { return c.info(ctx, "server", "replication") })
@@ -108,7 +118,7 @@ func (s *Store) look(c *connection) error {
 	// The client follows sentinels, a cluster and a server that comes back within
 	// one connection, so for up to healthEvery others may read from a server that
 	// has lost the end of a session. This node does not (journal.go).
-	if fields["run_id"] != c.server.run {
+	if fields["run_id"] != c.server.run || c.replaced.Load() {
 		return errReplaced
 	}
 	if history := fields["master_replid"]; s.replayDue(history) {
@@ -118,7 +128,8 @@ func (s *Store) look(c *connection) error {
 		}
 	}
 	s.giveBack(ctx, c)
-	c.healthy.Store(true)
+	c.trust.confirm(losses)
+	s.heard(asked)
 	return nil
 }
 
