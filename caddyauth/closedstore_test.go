@@ -50,33 +50,15 @@ func TestASlowFormIsNotServedByAClosedStore(t *testing.T) {
 // An answer that is open when its sessions are kept elsewhere ends by their limits.
 func TestOpenAnswersOfAClosedStoreKeepTheirLimits(t *testing.T) {
 	s := start(t, setup{sessions: "absolute_timeout 6s"})
-	s.upstream.answers(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		_, _ = io.WriteString(w, "data: hola\n\n")
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
-	})
 	c := s.signIn("ac12345")
-	r, err := http.NewRequest("GET", s.base+"/events", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.cookies(r)
-	stream, err := s.client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stream.Body.Close()
-	if _, err := io.ReadFull(stream.Body, make([]byte, len("data: hola\n\n"))); err != nil {
-		t.Fatal(err)
-	}
+	stream := s.openEvents(c)
 	s.setup.storage = "storage badger " + t.TempDir() + "/other"
 	if err := s.load(strings.Replace(s.caddyfile(), "grace_period 3s", "grace_period 1m", 1)); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(io.Discard, stream.Body)
+		_, _ = io.Copy(io.Discard, stream)
 		close(ended)
 	}()
 	select {
@@ -84,4 +66,33 @@ func TestOpenAnswersOfAClosedStoreKeepTheirLimits(t *testing.T) {
 	case <-time.After(30 * time.Second):
 		t.Error("the stream outlives the absolute limit")
 	}
+}
+
+// openEvents has c read from an event stream that lasts until somebody ends it.
+func (s *server) openEvents(c signedIn) io.Reader {
+	s.t.Helper()
+	const first = "data: hola\n\n"
+	s.upstream.answers(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/events" {
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		_, _ = io.WriteString(w, first)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	r, err := http.NewRequest("GET", s.base+"/events", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	c.cookies(r)
+	stream, err := s.client.Do(r)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { stream.Body.Close() })
+	if _, err := io.ReadFull(stream.Body, make([]byte, len(first))); err != nil {
+		s.t.Fatal(err)
+	}
+	return stream.Body
 }

@@ -3,7 +3,6 @@ package caddyauth
 import (
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -199,33 +198,12 @@ func TestReloadWithAnotherRedisUserForgetsNoOpenAnswer(t *testing.T) {
 	server := realserver.NewRedis(t, realserver.RedisOptions{Config: []string{"user two on nopass ~* &* +@all"}})
 	console := newRedisConsole(t, server)
 	s := start(t, setup{storage: redisLine(server)})
-	s.upstream.answers(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/events" {
-			return
-		}
-		w.Header().Set("Content-Type", "text/event-stream")
-		_, _ = io.WriteString(w, "data: hola\n\n")
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
-	})
 	c := s.signIn("ac12345")
-	r, err := http.NewRequest("GET", s.base+"/events", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.cookies(r)
-	stream, err := s.client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stream.Body.Close()
-	if _, err := io.ReadFull(stream.Body, make([]byte, len("data: hola\n\n"))); err != nil {
-		t.Fatal(err)
-	}
+	stream := s.openEvents(c)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_, _ = io.Copy(io.Discard, stream.Body)
+		_, _ = io.Copy(io.Discard, stream)
 	}()
 	s.setup.storage = redisLine(server, "username two", "password x")
 	if err := s.load(strings.Replace(s.caddyfile(), "grace_period 3s", "grace_period 1m", 1)); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -19,32 +18,14 @@ import (
 func TestAnEndIsRecordedAfterTheLastConfigurationOfItsStore(t *testing.T) {
 	server := realserver.NewRedis(t, realserver.RedisOptions{Config: []string{"user two on nopass ~* &* +@all"}})
 	s := start(t, setup{storage: redisLine(server), sessions: "idle_timeout 4s"})
-	s.upstream.answers(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/event-stream")
-		_, _ = io.WriteString(w, "data: hola\n\n")
-		_ = http.NewResponseController(w).Flush()
-		<-r.Context().Done()
-	})
 	c := s.signIn("ac12345")
-	r, err := http.NewRequest("GET", s.base+"/events", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.cookies(r)
-	stream, err := s.client.Do(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stream.Body.Close()
-	if _, err := io.ReadFull(stream.Body, make([]byte, len("data: hola\n\n"))); err != nil {
-		t.Fatal(err)
-	}
+	stream := s.openEvents(c)
 	mark := logged.mark()
 	s.setup.storage = redisLine(server, "username two", "password x")
 	if err := s.load(strings.Replace(s.caddyfile(), "grace_period 3s", "grace_period 1m", 1)); err != nil {
 		t.Fatal(err)
 	}
-	_, _ = io.Copy(io.Discard, stream.Body) // until the session has ended
+	_, _ = io.Copy(io.Discard, stream) // until the session has ended
 	wantLogSoon(t, mark, `"event":"session_end"`, `"reason":"expired"`, `"user":"ac12345"`)
 	console := newRedisConsole(t, server)
 	until(t, "the old user has left", func() bool { return !console.users()["default"] })

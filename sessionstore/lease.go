@@ -1,6 +1,7 @@
 package sessionstore
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -13,6 +14,7 @@ const leaseFor = time.Second
 // lease is until when the memory is true although nobody has told of a change.
 type lease struct {
 	until atomic.Int64 // of elapsed; 0: the store has not begun to say
+	mu    sync.Mutex   // held while it is over and the memory is emptied
 }
 
 // renew notes that all changes have been told that were made until a time.
@@ -33,9 +35,16 @@ func (s *Sessions) keepLease() {
 	if until == 0 {
 		return
 	}
+	if int64(s.clock.elapsed()) < until {
+		return
+	}
+	// The others wait: until it is done, memory has what may be of the past.
+	s.lease.mu.Lock()
+	defer s.lease.mu.Unlock()
 	now := int64(s.clock.elapsed())
-	if now < until || !s.lease.until.CompareAndSwap(until, now+int64(leaseFor)) {
+	if until = s.lease.until.Load(); now < until {
 		return
 	}
 	s.lostTrack()
+	s.lease.until.CompareAndSwap(until, now+int64(leaseFor))
 }

@@ -49,7 +49,7 @@ func (s *Store) heard(asked time.Time) {
 
 // invalidated is called with the names of records that have changed; nil: with
 // those of all, or because a socket is gone. The client tells that before any
-// call can learn it, and before it reads from the next socket.
+// call can learn it, but the next socket may be open by then (dialAgain).
 func (c *connection) invalidated(names []rueidis.RedisMessage) {
 	if c.ctx.Err() != nil {
 		return // it was left, and the loss told
